@@ -1,0 +1,68 @@
+"""The marginal likelihood as a PyTensor Op: a thin adapter over `hierbayes.marginal.log_density`.
+
+The compiled form is cached on disk by PyTensor; the key is a digest of the source of the kernels, so
+that a new version of the package never runs old code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytensor.tensor as pt
+from pytensor.gradient import disconnected_type
+from pytensor.graph.basic import Apply
+from pytensor.graph.op import Op
+from pytensor.link.numba.dispatch.basic import numba_njit, register_funcify_and_cache_key
+
+from hierbayes.marginal import log_density
+
+KERNELS = ("kernel.py", "covariance.py", "marginal.py", "op.py")
+"""Files whose text decides whether compiled code may be reused."""
+
+
+class MarginalDensity(Op):
+    """Log marginal density of the response, and its gradient, given θ and a packed design.
+
+    Inputs are θ (vector) and `hierbayes.marginal.Marginal.packed` (vector); outputs are the log
+    density (scalar) and its gradient with respect to θ (vector).
+    """
+
+    __props__ = ()
+
+    def make_node(self, *inputs: Any) -> Apply:
+        """Describe inputs and outputs."""
+        return Apply(self, [pt.as_tensor(x) for x in inputs], [pt.dscalar(), pt.dvector()])
+
+    def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
+        """Evaluate without compiling."""
+        value, gradient = log_density(*inputs)
+        output_storage[0][0] = np.asarray(value)
+        output_storage[1][0] = gradient
+
+    def pullback(self, inputs: Sequence[Any], outputs: Sequence[Any], cotangents: Sequence[Any]) -> list[Any]:
+        """Gradient of the log density; the design is constant and the gradient is not differentiated."""
+        gradient = self.make_node(*inputs).outputs[1]
+        return [cotangents[0] * gradient, disconnected_type()]
+
+    def connection_pattern(self, node: Apply) -> list[list[bool]]:
+        """Only the value depends differentiably on θ."""
+        return [[True, False], [False, False]]
+
+
+def _digest() -> str:
+    here = Path(__file__).parent
+    return hashlib.sha256(b"".join((here / name).read_bytes() for name in KERNELS)).hexdigest()
+
+
+@register_funcify_and_cache_key(MarginalDensity)
+def _compile(op: MarginalDensity, node: Apply | None = None, **_: Any) -> tuple[Any, str]:
+    @numba_njit
+    def marginal_density(theta, packed):  # type: ignore[no-untyped-def]
+        value, gradient = log_density(theta, packed)
+        return np.array(value), gradient
+
+    return marginal_density, f"hierbayes.MarginalDensity.{_digest()}"

@@ -1,0 +1,487 @@
+"""What the two inferences return: `RemlFit` and `Fit`, frozen, with tidy tables of the same shape."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from scipy import stats
+
+from hierbayes import names
+from hierbayes.covariance import correlation
+from hierbayes.design import Design
+from hierbayes.diagnostics import Convergence, check_convergence
+from hierbayes.kernel import effects
+from hierbayes.marginal import Marginal
+from hierbayes.moments import Moments
+from hierbayes.priors import Priors
+from hierbayes.reml import Optimum
+from hierbayes.wald import variance_intervals
+
+if TYPE_CHECKING:
+    pass
+
+TIDY = [
+    "effect", "group", "term", "estimate", "std_error", "statistic", "df", "p_value", "conf_low", "conf_high",
+]  # fmt: skip
+"""Columns of every tidy table."""
+FIXED, VARIANCE = "fixed", "ran_pars"
+RESIDUAL = "Residual"
+
+
+def variance_rows(design: Design) -> list[tuple[str, str, int, int]]:
+    """Group, term and the pair of effects (i, j) of every standard deviation and free correlation."""
+    group = design.factor.name
+    labels = design.effect_labels
+    rows = [(group, f"sd({label})", i, i) for i, label in enumerate(labels)]
+    mask = design.layout.mask
+    rows += [
+        (group, f"corr({labels[j]}, {labels[i]})", i, j)
+        for j in range(len(labels))
+        for i in range(j + 1, len(labels))
+        if mask[i, j]
+    ]
+    return rows
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class RemlFit:
+    """A REML or ML fit.
+
+    Made by `hierbayes.Model.reml` and `hierbayes.Model.ml`.
+
+    Attributes
+    ----------
+    method : {"REML", "ML"}
+    fixef : pandas.Series
+        Fixed effects, in units of the response per unit of the predictor.
+    vcov : pandas.DataFrame
+        Their covariance matrix at the estimated variances.
+    varcorr : pandas.DataFrame
+        Columns group, term, term2 (NaN for a variance), vcov (variance or covariance), sdcor
+        (standard deviation or correlation); the residual is the last row.
+    sigma : float
+        Residual standard deviation.
+    ranef, ranef_sd : dict of str to pandas.DataFrame
+        Best linear unbiased predictors and their conditional standard deviations (given the variances
+        and the fixed effects, as lme4's ``condVar``): levels x terms.
+    criterion : float
+        -2 log restricted likelihood (REML) or -2 log likelihood (ML).
+    loglik, aic, bic : float
+        From the criterion, counting fixed effects, variances, covariances and σ, as lme4 does.
+    nobs : int
+    ngroups : dict of str to int
+    singular : bool
+        The estimate is on the boundary: some combination of random effects has no variance.
+    converged : bool
+    message : str
+        How the optimisation ended.
+
+    Examples
+    --------
+    >>> import hierbayes as hb
+    >>> reml = hb.Model("Reaction ~ Days + (Days | Subject)", hb.load_data("sleepstudy")).reml()
+    >>> reml.fixef.round(3)
+    Intercept    251.405
+    Days          10.467
+    dtype: float64
+    >>> round(reml.criterion, 4), reml.singular
+    (1743.6283, False)
+    """
+
+    design: Design
+    moments: Moments
+    optimum: Optimum
+    method: str
+
+    @property
+    def _units(self) -> np.ndarray:
+        """(q, q) change from the coordinates of the moments to the user's units."""
+        return self.moments.scale * np.linalg.inv(self.moments.E)
+
+    @cached_property
+    def fixef(self) -> pd.Series:
+        """Fixed effects."""
+        m = self.moments
+        beta = m.ols - m.scale * np.linalg.solve(m.R, self.optimum.t[:-1])
+        return pd.Series(beta, index=self.design.labels)
+
+    @cached_property
+    def vcov(self) -> pd.DataFrame:
+        """Covariance matrix of the fixed effects, σ² (Xᵀ V₀⁻¹ X)⁻¹."""
+        half = np.linalg.inv(self.optimum.chol.T @ self.moments.R) * self.sigma
+        return pd.DataFrame(half @ half.T, index=self.design.labels, columns=self.design.labels)
+
+    @property
+    def sigma(self) -> float:
+        """Residual standard deviation."""
+        return self.optimum.sigma * self.moments.scale
+
+    @cached_property
+    def covariance(self) -> np.ndarray:
+        """(q, q) covariance matrix of the random effects of a level."""
+        factor = self._units @ self.optimum.relative * self.optimum.sigma
+        return factor @ factor.T
+
+    @cached_property
+    def varcorr(self) -> pd.DataFrame:
+        """Variances, covariances, standard deviations and correlations."""
+        sd, corr = correlation(self.covariance)
+        labels = self.design.effect_labels
+        rows: list[tuple] = []
+        for group, _, i, j in variance_rows(self.design):
+            second = np.nan if i == j else labels[i]
+            rows.append((group, labels[j], second, self.covariance[i, j], sd[i] if i == j else corr[i, j]))
+        rows.append((RESIDUAL, np.nan, np.nan, self.sigma**2, self.sigma))
+        return pd.DataFrame(rows, columns=["group", "term", "term2", "vcov", "sdcor"])
+
+    @cached_property
+    def ranef(self) -> dict[str, pd.DataFrame]:
+        """Best linear unbiased predictors."""
+        return {self.design.factor.name: self._by_level(self._effects(self.optimum.t, None))}
+
+    @cached_property
+    def ranef_sd(self) -> dict[str, pd.DataFrame]:
+        """Conditional standard deviations of the random effects."""
+        nothing = np.zeros_like(self.optimum.t)
+        squares = sum(self._effects(nothing, k) ** 2 for k in range(self.moments.q))
+        return {self.design.factor.name: self._by_level(np.sqrt(squares))}
+
+    def _effects(self, t: np.ndarray, unit: int | None) -> np.ndarray:
+        """(q, J): the conditional mean for residual t, or column `unit` of a factor of the covariance."""
+        m, L = self.moments, self.optimum.relative
+        z = np.zeros((m.q, m.J))
+        if unit is not None:
+            z[unit] = 1.0
+        effects(m.A_levels, m.M_levels, L, self._units @ L, t, self.optimum.sigma, z)
+        return z
+
+    def _by_level(self, values: np.ndarray) -> pd.DataFrame:
+        index = pd.Index(self.design.factor.levels, name=self.design.factor.name)
+        return pd.DataFrame(values.T, index=index, columns=self.design.effect_labels)
+
+    @property
+    def criterion(self) -> float:
+        """-2 log (restricted) likelihood."""
+        return self.optimum.deviance
+
+    @property
+    def loglik(self) -> float:
+        """Log (restricted) likelihood."""
+        return -0.5 * self.criterion
+
+    @property
+    def n_par(self) -> int:
+        """Number of estimated parameters: fixed effects, variances and covariances, σ."""
+        return self.moments.p + int(self.moments.layout.mask.sum()) + 1
+
+    @property
+    def aic(self) -> float:
+        """Akaike's criterion, ``criterion + 2 n_par``."""
+        return self.criterion + 2.0 * self.n_par
+
+    @property
+    def bic(self) -> float:
+        """Schwarz's criterion, ``criterion + log(nobs) n_par``."""
+        return self.criterion + np.log(self.nobs) * self.n_par
+
+    @property
+    def nobs(self) -> int:
+        """Rows used."""
+        return self.moments.n
+
+    @property
+    def ngroups(self) -> dict[str, int]:
+        """Levels of the grouping factor."""
+        return {self.design.factor.name: self.moments.J}
+
+    @property
+    def singular(self) -> bool:
+        """Whether the estimate is on the boundary of the parameter space."""
+        return self.optimum.singular
+
+    @property
+    def converged(self) -> bool:
+        """Whether gradient and curvature at the answer are those of a maximum."""
+        return self.optimum.converged
+
+    @property
+    def message(self) -> str:
+        """How the optimisation ended."""
+        return self.optimum.message
+
+    @cached_property
+    def fitted(self) -> np.ndarray:
+        """(n,) conditional fitted values: fixed effects and BLUPs."""
+        d = self.design
+        Z = np.concatenate([block.Z for block in d.blocks], axis=1)
+        b = self.ranef[d.factor.name].to_numpy()
+        return d.X @ self.fixef.to_numpy() + np.einsum("nq,nq->n", Z, b[d.factor.codes])
+
+    @property
+    def residuals(self) -> np.ndarray:
+        """(n,) conditional residuals."""
+        return self.design.y - self.fitted
+
+    def tidy(self, conf_level: float = 0.95) -> pd.DataFrame:
+        """Estimates as one table.
+
+        Parameters
+        ----------
+        conf_level : float, default 0.95
+            Level of the Wald intervals: on the scale of the coefficient for fixed effects, of the
+            logarithm for standard deviations, of Fisher's z for correlations.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns effect ("fixed" or "ran_pars"), group, term, estimate, std_error, statistic, df,
+            p_value, conf_low, conf_high. Tests are z tests (df infinite). Where the fit is singular the
+            variance parameters have no standard errors: the likelihood has no curvature there.
+
+        Raises
+        ------
+        ValueError
+            If `conf_level` is not between 0 and 1.
+        """
+        z = stats.norm.ppf(0.5 + 0.5 * _checked(conf_level))
+        rows: list[tuple] = []
+        errors = np.sqrt(np.diag(self.vcov))
+        for label, estimate, se in zip(self.design.labels, self.fixef, errors, strict=True):
+            statistic = estimate / se
+            p_value = 2.0 * stats.norm.sf(abs(statistic))
+            rows.append(
+                (
+                    FIXED,
+                    np.nan,
+                    label,
+                    estimate,
+                    se,
+                    statistic,
+                    np.inf,
+                    p_value,
+                    estimate - z * se,
+                    estimate + z * se,
+                )
+            )
+        wald = variance_intervals(
+            self.design, self.moments, self.covariance, self.sigma, self.singular, self.method, z
+        )
+        sd, corr = correlation(self.covariance)
+        for (group, term, i, j), (se, low, high) in zip(variance_rows(self.design), wald[:-1], strict=True):
+            rows.append(
+                (VARIANCE, group, term, sd[i] if i == j else corr[i, j], se, *[np.nan] * 3, low, high)
+            )
+        se, low, high = wald[-1]
+        rows.append((VARIANCE, RESIDUAL, names.SIGMA, self.sigma, se, *[np.nan] * 3, low, high))
+        return pd.DataFrame(rows, columns=TIDY)
+
+    def __repr__(self) -> str:
+        lines = [
+            f"{self.method} fit of {self.design.formula}",
+            f"criterion {self.criterion:.4f}, {self.nobs} rows, "
+            + ", ".join(f"{count} levels of {name}" for name, count in self.ngroups.items())
+            + (f" ({self.design.n_dropped} incomplete rows left out)" if self.design.n_dropped else ""),
+            self.tidy()[["group", "term", "estimate", "std_error", "conf_low", "conf_high"]].to_string(
+                index=False, na_rep="", float_format=lambda v: f"{v:.4g}"
+            ),
+            self.message,
+        ]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Fit:
+    """A posterior.
+
+    Made by `hierbayes.Model.fit`.
+
+    Attributes
+    ----------
+    idata : xarray.DataTree
+        Groups posterior, sample_stats, observed_data, and ranef_summary where the draws of the random
+        effects were too many to keep. Variable names and dimensions are Bambi's.
+    design : Design
+    priors : Priors
+    convergence : Convergence
+    reml : RemlFit
+        The REML fit that sampling started from.
+    """
+
+    design: Design
+    priors: Priors
+    marginal: Marginal
+    idata: xr.DataTree
+    reml: RemlFit
+
+    @property
+    def posterior(self) -> xr.Dataset:
+        """The posterior group."""
+        return self.idata["posterior"].to_dataset()
+
+    @property
+    def _effect_names(self) -> list[str]:
+        factor = self.design.factor.name
+        return [names.effect(term.name, factor) for block in self.design.blocks for term in block.terms]
+
+    @cached_property
+    def parameters(self) -> xr.Dataset:
+        """The posterior without the random effects of single levels, each free correlation on its own."""
+        factor = self.design.factor.name
+        posterior = self.posterior.drop_vars(self._effect_names, errors="ignore")
+        for number, (block, free) in enumerate(
+            zip(self.design.blocks, self.design.layout.correlated, strict=True)
+        ):
+            if free:
+                name = names.corr(factor, number)
+                corr, labels = posterior[name].to_numpy(), block.labels
+                posterior = posterior.drop_dims(names.corr_dims(factor, number))
+                for i, j in zip(*np.triu_indices(len(labels), 1), strict=True):
+                    posterior[f"{name}[{labels[i]}, {labels[j]}]"] = (
+                        (names.CHAIN, names.DRAW),
+                        corr[..., i, j],
+                    )
+        return posterior
+
+    @cached_property
+    def convergence(self) -> Convergence:
+        """R-hat, effective sample sizes and divergences."""
+        return check_convergence(self.parameters, self.idata["sample_stats"].to_dataset())
+
+    def summary(self, ranef: bool = False, ci_prob: float = 0.95) -> pd.DataFrame:
+        """ArviZ's summary of the posterior.
+
+        Parameters
+        ----------
+        ranef : bool, default False
+            Include the random effects of every level (if their draws were kept).
+        ci_prob : float, default 0.95
+            Probability of the equal-tailed intervals.
+
+        Returns
+        -------
+        pandas.DataFrame
+        """
+        import arviz as az
+
+        shown = self.parameters.merge(self.posterior[self._effect_names]) if ranef else self.parameters
+        return az.summary(shown, ci_prob=_checked(ci_prob), ci_kind="eti")
+
+    def tidy(self, conf_level: float = 0.95) -> pd.DataFrame:
+        """Posterior means, standard deviations and equal-tailed intervals as one table.
+
+        Parameters
+        ----------
+        conf_level : float, default 0.95
+
+        Returns
+        -------
+        pandas.DataFrame
+            The rows and columns of `RemlFit.tidy`; statistic, df and p_value are NaN.
+        """
+        tail = 0.5 - 0.5 * _checked(conf_level)
+        draws = self.parameter_draws()
+        rows = []
+        for effect, group, term in draws.columns:
+            values = draws[effect, group, term].to_numpy()
+            low, high = np.quantile(values, [tail, 1.0 - tail])
+            group_ = np.nan if effect == FIXED else group
+            rows.append((effect, group_, term, values.mean(), values.std(ddof=1), *[np.nan] * 3, low, high))
+        return pd.DataFrame(rows, columns=TIDY)
+
+    def parameter_draws(self) -> pd.DataFrame:
+        """Draws of every row of `tidy`, chains one after the other.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One column a parameter, labelled (effect, group, term).
+        """
+        posterior = self.posterior
+        columns: dict[tuple[str, str, str], np.ndarray] = {}
+        for term in self.design.terms:
+            values = _flat(posterior[term.name], 0 if term.levels is None else 1)
+            for k, label in enumerate(term.labels):
+                columns[FIXED, "", label] = values[:, k] if term.levels is not None else values
+        factor = self.design.factor.name
+        for block in self.design.blocks:
+            for term in block.terms:
+                values = _flat(posterior[names.sd(term.name, factor)], 0 if term.levels is None else 1)
+                for k, label in enumerate(term.labels):
+                    columns[VARIANCE, factor, f"sd({label})"] = (
+                        values[:, k] if term.levels is not None else values
+                    )
+        for number, (block, free) in enumerate(
+            zip(self.design.blocks, self.design.layout.correlated, strict=True)
+        ):
+            if free:
+                values = _flat(posterior[names.corr(factor, number)], 2)
+                labels = block.labels
+                for j in range(len(labels)):
+                    for i in range(j + 1, len(labels)):
+                        columns[VARIANCE, factor, f"corr({labels[j]}, {labels[i]})"] = values[:, i, j]
+        columns[VARIANCE, RESIDUAL, names.SIGMA] = _flat(posterior[names.SIGMA], 0)
+        return pd.DataFrame(columns)
+
+    def ranef(self) -> pd.DataFrame:
+        """Posterior of the random effects of every level.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Index (level, term); columns mean, sd, q2.5, q50, q97.5.
+        """
+        wanted = {"q2.5": 0.025, "q50": 0.5, "q97.5": 0.975}
+        parts = []
+        factor = self.design.factor.name
+        if names.RANEF_SUMMARY in self.idata.children:
+            source = (
+                self.idata[names.RANEF_SUMMARY].to_dataset().sel({names.STATISTIC: ["mean", "sd", *wanted]})
+            )
+        else:
+            source = self.posterior
+        for block in self.design.blocks:
+            for term in block.terms:
+                values = source[names.effect(term.name, factor)]
+                if names.STATISTIC in values.dims:
+                    table = values.to_numpy()
+                else:
+                    draws = values.to_numpy().reshape(-1, *values.shape[2:])
+                    quantiles = np.quantile(draws, list(wanted.values()), axis=0)
+                    table = np.stack([draws.mean(axis=0), draws.std(axis=0, ddof=1), *quantiles])
+                table = table.reshape(len(table), -1, table.shape[-1])
+                for k, label in enumerate(term.labels):
+                    index = pd.MultiIndex.from_product(
+                        [self.design.factor.levels, [label]], names=[factor, "term"]
+                    )
+                    parts.append(pd.DataFrame(table[:, k].T, index=index, columns=["mean", "sd", *wanted]))
+        return pd.concat(parts)
+
+    def __repr__(self) -> str:
+        sizes = self.posterior.sizes
+        lines = [
+            f"Posterior of {self.design.formula}",
+            f"{sizes['chain']} chains of {sizes['draw']} draws, {self.design.n} rows, "
+            f"{len(self.design.factor.levels)} levels of {self.design.factor.name}",
+            self.tidy()[["group", "term", "estimate", "std_error", "conf_low", "conf_high"]].to_string(
+                index=False, na_rep="", float_format=lambda v: f"{v:.4g}"
+            ),
+            *(self.convergence.problems or ("converged",)),
+        ]
+        return "\n".join(lines)
+
+
+def _flat(values: xr.DataArray, trailing: int) -> np.ndarray:
+    """Draws of all chains, keeping the last `trailing` dimensions."""
+    array = values.to_numpy()
+    return array.reshape(-1, *array.shape[2 : 2 + trailing])
+
+
+def _checked(level: float) -> float:
+    if not 0.0 < level < 1.0:
+        raise ValueError(f"the level of an interval is between 0 and 1, not {level}")
+    return level
