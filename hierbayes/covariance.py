@@ -121,7 +121,7 @@ def correlation(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return sd, np.clip(corr, -1.0, 1.0)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def factor(sd: np.ndarray, partial: np.ndarray, sizes: np.ndarray, correlated: np.ndarray) -> np.ndarray:
     """L = diag(sd) C, (q, q) lower triangular within the blocks."""
     q = sd.size
@@ -143,7 +143,7 @@ def factor(sd: np.ndarray, partial: np.ndarray, sizes: np.ndarray, correlated: n
     return L
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def factor_adjoint(
     sd: np.ndarray, partial: np.ndarray, sizes: np.ndarray, correlated: np.ndarray, L_bar: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -45,7 +45,7 @@ POSITIVE = frozenset(
 _LOG_2PI = math.log(2.0 * math.pi)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _student(x: float, nu: float, mu: float, sigma: float) -> tuple[float, float]:
     d = x - mu
     value = (
@@ -58,7 +58,7 @@ def _student(x: float, nu: float, mu: float, sigma: float) -> tuple[float, float
     return value, -(nu + 1.0) * d / (nu * sigma * sigma + d * d)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def log_prior(family: int, x: float, a: float, b: float, c: float) -> tuple[float, float]:
     """Log density of a family of `FAMILIES` at x, and its derivative.
 
@@ -101,9 +101,7 @@ def log_prior(family: int, x: float, a: float, b: float, c: float) -> tuple[floa
     if family == 10:  # Gamma
         return a * math.log(b) - math.lgamma(a) + (a - 1.0) * math.log(x) - b * x, (a - 1.0) / x - b
     if family == 11:  # InverseGamma
-        return a * math.log(b) - math.lgamma(a) - (a + 1.0) * math.log(x) - b / x, -(a + 1.0) / x + b / (
-            x * x
-        )
+        return a * math.log(b) - math.lgamma(a) - (a + 1.0) * math.log(x) - b / x, -(a + 1.0) / x + b / (x * x)
     # LogNormal
     d = (math.log(x) - a) / b
     return -0.5 * _LOG_2PI - math.log(b) - math.log(x) - 0.5 * d * d, -(1.0 + d / b) / x

@@ -54,9 +54,9 @@ def check_convergence(posterior: xr.Dataset, stats: xr.Dataset) -> Convergence:
     import arviz as az
 
     chains, draws = posterior.sizes["chain"], posterior.sizes["draw"]
-    table = az.summary(posterior, kind="diagnostics", round_to="none")[
-        ["ess_bulk", "ess_tail", "r_hat"]
-    ].astype(float)
+    table = az.summary(posterior, kind="diagnostics", round_to="none")[["ess_bulk", "ess_tail", "r_hat"]].astype(
+        float
+    )
     divergences = int(stats["diverging"].sum())
     problems = []
     if chains < 2:

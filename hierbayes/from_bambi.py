@@ -135,17 +135,13 @@ def _find_bars(text: str) -> list[tuple[int, int, bool]]:
             if not stack or stack[-1]["call"]:
                 if stack:
                     continue
-                raise FormulaError(
-                    f"Put the random effects of the formula {text!r} in parentheses: (x | group)."
-                )
+                raise FormulaError(f"Put the random effects of the formula {text!r} in parentheses: (x | group).")
             stack[-1]["bar"] = True
             if text[at + 1 : at + 2] == "|":
                 stack[-1]["double"] = skip = True
         elif char == ")":
             if not stack:
-                raise FormulaError(
-                    f"The formula {text!r} does not parse: a parenthesis is closed but never opened."
-                )
+                raise FormulaError(f"The formula {text!r} does not parse: a parenthesis is closed but never opened.")
             top = stack.pop()
             if top["bar"]:
                 found.append((top["start"], at + 1, top["double"]))
@@ -216,10 +212,7 @@ def select_rows(
         values = rows[column]
         if values.isna().all():
             raise DataError(f"Column {column!r} has no value at all; fill it or take it out of the formula.")
-        if (
-            pd.api.types.is_float_dtype(values)
-            and np.isinf(values.to_numpy(dtype=float, na_value=np.nan)).any()
-        ):
+        if pd.api.types.is_float_dtype(values) and np.isinf(values.to_numpy(dtype=float, na_value=np.nan)).any():
             where = np.flatnonzero(np.isinf(values.to_numpy(dtype=float, na_value=np.nan)))[0]
             raise DataError(
                 f"Column {column!r} has an infinite value in row {where} (counting from 0); "
@@ -307,9 +300,7 @@ def _speaking_of(formula: Formula) -> Iterator[None]:
         raise
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise FormulaError(
-            f"The formula {formula.text!r} cannot be evaluated on these data: {reason}."
-        ) from error
+        raise FormulaError(f"The formula {formula.text!r} cannot be evaluated on these data: {reason}.") from error
 
 
 def _response(response: Any) -> np.ndarray:
@@ -331,13 +322,9 @@ def _response(response: Any) -> np.ndarray:
 def _columns(term: Any) -> tuple[Term, np.ndarray]:
     """Name, coordinates and columns of an evaluated term, as Bambi would name them."""
     if term.kind == "offset":
-        raise FormulaError(
-            f"Offsets such as {term.name} are not available yet; subtract it from the response."
-        )
+        raise FormulaError(f"Offsets such as {term.name} are not available yet; subtract it from the response.")
     if term.name.startswith("hsgp("):
-        raise FormulaError(
-            f"Gaussian-process terms such as {term.name} are not part of a mixed model; take it out."
-        )
+        raise FormulaError(f"Gaussian-process terms such as {term.name} are not part of a mixed model; take it out.")
     values = np.asarray(term.data, dtype=float)
     values = values[:, None] if values.ndim == 1 else values
     categorical = term.kind == "categoric" or (
@@ -462,9 +449,7 @@ def check_prior_names(design: Design, priors: Mapping[str, Any]) -> None:
     known = prior_names(design)
     for name in priors:
         if name not in known:
-            raise PriorError(
-                f"There is a prior for {name!r}, but the model has no such term. {suggest(name, known)}"
-            )
+            raise PriorError(f"There is a prior for {name!r}, but the model has no such term. {suggest(name, known)}")
 
 
 def read_priors(
@@ -501,9 +486,7 @@ def read_priors(
 
     check_prior_names(design, priors)
     common = {
-        key: value
-        for key, value in priors.items()
-        if key in {t.name for t in design.terms} | {"common", "sigma"}
+        key: value for key, value in priors.items() if key in {t.name for t in design.terms} | {"common", "sigma"}
     }
     for key, value in priors.items():
         if not _is_prior(value):
@@ -545,9 +528,7 @@ def read_priors(
                 f'The prior of {names.corr(factor, number)!r} must be bambi.Prior("LKJ", eta=…), not {lkj}.'
             )
         etas.append(1.0 if lkj is None else float(lkj.args["eta"]))
-    return Priors(
-        tuple(coefficients), centered and design.intercept is not None, tuple(sds), sigma, tuple(etas)
-    )
+    return Priors(tuple(coefficients), centered and design.intercept is not None, tuple(sds), sigma, tuple(etas))
 
 
 def _fixed_formula(design: Design) -> str:
@@ -616,9 +597,7 @@ def bambi_model(
         same = all(part.name == parts[0].name for part in parts)
         if not same:
             raise PriorError("Bambi needs one family of priors for all columns of a term.")
-        return bmb.Prior(
-            parts[0].name, **{key: np.squeeze([part.args[key] for part in parts]) for key in keys}
-        )
+        return bmb.Prior(parts[0].name, **{key: np.squeeze([part.args[key] for part in parts]) for key in keys})
 
     resolved: dict[str, Any] = {names.SIGMA: joined([priors.sigma])}
     at = 0
@@ -634,9 +613,7 @@ def bambi_model(
     return _make_bambi(formula.bambi, rows, resolved, namespace, priors.centered)
 
 
-def _make_bambi(
-    text: str, rows: pd.DataFrame, priors: dict, namespace: Mapping[str, Any], centered: bool
-) -> Any:
+def _make_bambi(text: str, rows: pd.DataFrame, priors: dict, namespace: Mapping[str, Any], centered: bool) -> Any:
     import bambi as bmb
 
     with warnings.catch_warnings():

@@ -58,9 +58,7 @@ def build_graph(marginal: Marginal, priors: Priors) -> pm.Model:
                 dims_corr = names.corr_dims(factor, number)
                 for dim in dims_corr:
                     model.add_coord(dim, block.labels)
-                pm.Deterministic(
-                    names.corr(factor, number), _correlation(2.0 * u - 1.0, size), dims=dims_corr
-                )
+                pm.Deterministic(names.corr(factor, number), _correlation(2.0 * u - 1.0, size), dims=dims_corr)
         sigma = _variable(names.SIGMA, (priors.sigma,), None)
         kept: list[Any] = []
         at = 0
@@ -83,9 +81,7 @@ def build_graph(marginal: Marginal, priors: Priors) -> pm.Model:
 def block_shapes(marginal: Marginal, priors: Priors, number: int) -> np.ndarray:
     """Beta shapes of the partial correlations of one block."""
     layout = marginal.design.layout
-    before = [
-        k * (k - 1) // 2 if free else 0 for k, free in zip(layout.sizes, layout.correlated, strict=True)
-    ]
+    before = [k * (k - 1) // 2 if free else 0 for k, free in zip(layout.sizes, layout.correlated, strict=True)]
     first = sum(before[:number])
     return layout.lkj_shapes(priors.eta)[first : first + before[number]]
 
@@ -95,9 +91,7 @@ def _variable(name: str, priors: tuple[Prior, ...], dims: str | None) -> Any:
     distribution = getattr(pm, priors[0].name)
     if dims is None:
         return distribution(name, **priors[0].args)
-    return distribution(
-        name, **{key: np.array([p.args[key] for p in priors]) for key in priors[0].args}, dims=dims
-    )
+    return distribution(name, **{key: np.array([p.args[key] for p in priors]) for key in priors[0].args}, dims=dims)
 
 
 def _correlation(partial: Any, size: int) -> Any:

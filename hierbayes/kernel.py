@@ -130,9 +130,7 @@ def _log_diagonal(C: np.ndarray, count: np.ndarray, size: int) -> float:
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
-def absorb(
-    A: np.ndarray, count: np.ndarray, M: np.ndarray, G: np.ndarray, L: np.ndarray
-) -> tuple[np.ndarray, float]:
+def absorb(A: np.ndarray, count: np.ndarray, M: np.ndarray, G: np.ndarray, L: np.ndarray) -> tuple[np.ndarray, float]:
     """Eliminate the random effects: K and log|V₀| for one value of Λ.
 
     Parameters

@@ -36,7 +36,7 @@ HEADER = 10
 """Length of the header of the packed vector."""
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _unpack(packed: np.ndarray) -> tuple:
     """Views of the arrays in the packed vector."""
     q, lanes, p, pi, pk, blocks, partials = (
@@ -77,7 +77,7 @@ def _unpack(packed: np.ndarray) -> tuple:
     return partials, n, scale, sizes, correlated, A, count, M, G, E, Di, precision, mean, Dk, origin
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _relative(
     theta: np.ndarray, q: int, partials: int, sizes: np.ndarray, correlated: np.ndarray, E: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -92,7 +92,7 @@ def _relative(
     return relative, L
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def log_density(theta: np.ndarray, packed: np.ndarray) -> tuple[float, np.ndarray]:
     """Log marginal density of the response and its gradient.
 
@@ -108,9 +108,7 @@ def log_density(theta: np.ndarray, packed: np.ndarray) -> tuple[float, np.ndarra
     value : float
     gradient : (d,) array
     """
-    partials, n, scale, sizes, correlated, A, count, M, G, E, Di, precision, mean, Dk, origin = _unpack(
-        packed
-    )
+    partials, n, scale, sizes, correlated, A, count, M, G, E, Di, precision, mean, Dk, origin = _unpack(packed)
     q = E.shape[0]
     sigma = theta[q + partials]
     relative, _ = _relative(theta, q, partials, sizes, correlated, E)
@@ -144,7 +142,7 @@ def log_density(theta: np.ndarray, packed: np.ndarray) -> tuple[float, np.ndarra
     return value - n * math.log(scale), gradient
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _condition(
     thetas: np.ndarray,
     packed: np.ndarray,
@@ -155,9 +153,7 @@ def _condition(
     factors: np.ndarray,
 ) -> None:
     """For every draw of θ: draw the integrated coefficients; keep what the random effects need."""
-    partials, _, scale, sizes, correlated, A, count, M, G, E, Di, precision, mean, Dk, origin = _unpack(
-        packed
-    )
+    partials, _, scale, sizes, correlated, A, count, M, G, E, Di, precision, mean, Dk, origin = _unpack(packed)
     q = E.shape[0]
     pi = Di.shape[1]
     for s in range(len(thetas)):
@@ -181,7 +177,7 @@ def _condition(
         factors[s] = L
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _effects_of_draws(
     A: np.ndarray,
     M: np.ndarray,
@@ -342,6 +338,4 @@ class Marginal:
         E_inverse = solve_triangular(m.E, np.eye(m.q))
         A = np.ascontiguousarray(m.A_levels[:, :, levels])
         M = np.ascontiguousarray(m.M_levels[:, :, levels])
-        _effects_of_draws(
-            A, M, E_inverse, m.scale, given.t[draws], given.relative[draws], given.sigma[draws], z
-        )
+        _effects_of_draws(A, M, E_inverse, m.scale, given.t[draws], given.relative[draws], given.sigma[draws], z)

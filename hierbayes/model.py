@@ -162,9 +162,7 @@ class Model:
     def _maximise(self, method: str, quiet: bool = False) -> RemlFit:
         optimum = maximise(self.moments, method == "REML")
         if not optimum.converged and not quiet:
-            warnings.warn(
-                f"{method} did {optimum.message}; do not trust this fit.", ConvergenceWarning, stacklevel=3
-            )
+            warnings.warn(f"{method} did {optimum.message}; do not trust this fit.", ConvergenceWarning, stacklevel=3)
         if optimum.singular and not quiet:
             warnings.warn(
                 f"The {method} fit of {self.formula!r} is singular: some combination of the random effects of "
@@ -231,9 +229,7 @@ class Model:
             raise ValueError(f"target_accept must be between 0 and 1, not {target_accept!r}")
         keep = ranef if ranef in ("auto", "draws", "summary") else Path(ranef)
         if isinstance(keep, Path) and keep.exists():
-            raise FileExistsError(
-                f"{keep} exists already; name a new folder for the draws of the random effects"
-            )
+            raise FileExistsError(f"{keep} exists already; name a new folder for the draws of the random effects")
         from hierbayes import sampling
         from hierbayes.recover import parameters, random_effects
 
@@ -254,9 +250,7 @@ class Model:
             progress=_watched() if progress is None else progress,
             callback=callback,
         )
-        given = self.marginal.condition(
-            drawn.theta.reshape(chains * draws, -1), np.random.default_rng([seed, 1])
-        )
+        given = self.marginal.condition(drawn.theta.reshape(chains * draws, -1), np.random.default_rng([seed, 1]))
         posterior = parameters(self.design, drawn.theta, given, self.marginal.kept)
         random, kind = random_effects(self.marginal, given, chains, seed, cores, keep)
         groups = {

@@ -98,8 +98,7 @@ def take_moments(design: Design) -> Moments:
     n, p = X.shape
     if n <= p:
         raise DataError(
-            f"The formula has {p} fixed-effect coefficients but only {n} rows are left; "
-            "use fewer terms or more data."
+            f"The formula has {p} fixed-effect coefficients but only {n} rows are left; use fewer terms or more data."
         )
     Q, R = orthonormal(X, design.labels, "fixed effects")
     Qy = Q.T @ y
@@ -171,7 +170,7 @@ def orthonormal(X: np.ndarray, labels: list[str], what: str) -> tuple[np.ndarray
     return Q * sign, sign[:, None] * R * norm
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _accumulate(
     codes: np.ndarray, Z: np.ndarray, T: np.ndarray, XY: np.ndarray, J: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -203,9 +202,7 @@ def _compress(A: np.ndarray, M: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.
     """Replace levels with equal A by at most q(p + 1) pseudo-levels with the same likelihood."""
     q, m, J = M.shape
     flat = np.ascontiguousarray(A.reshape(q * q, J).T)
-    _, first, inverse, size = np.unique(
-        flat, axis=0, return_index=True, return_inverse=True, return_counts=True
-    )
+    _, first, inverse, size = np.unique(flat, axis=0, return_index=True, return_inverse=True, return_counts=True)
     inverse = inverse.ravel()
     crowded = size > q * m
     if not crowded.any():

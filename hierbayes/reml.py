@@ -95,8 +95,7 @@ class _Deviance:
         """Central differences of the gradient."""
         h = 1e-5 * np.maximum(1.0, np.abs(x))
         columns = [
-            (self(x + step)[1] - self(x - step)[1]) / (2.0 * width)
-            for step, width in zip(np.diag(h), h, strict=True)
+            (self(x + step)[1] - self(x - step)[1]) / (2.0 * width) for step, width in zip(np.diag(h), h, strict=True)
         ]
         hessian = np.array(columns)
         return 0.5 * (hessian + hessian.T)
@@ -155,9 +154,7 @@ def maximise(moments: Moments, restricted: bool = True) -> Optimum:
 
 def _descend(deviance: _Deviance, x: np.ndarray) -> tuple[np.ndarray, float]:
     """L-BFGS-B to the neighbourhood of a minimum, Newton steps to its bottom."""
-    found = minimize(
-        deviance, x, jac=True, method="L-BFGS-B", options={"gtol": 1e-6, "ftol": 1e-13, "maxiter": 500}
-    )
+    found = minimize(deviance, x, jac=True, method="L-BFGS-B", options={"gtol": 1e-6, "ftol": 1e-13, "maxiter": 500})
     x, value = found.x, float(found.fun)
     gradient = deviance(x)[1]
     for _ in range(8):
@@ -167,10 +164,7 @@ def _descend(deviance: _Deviance, x: np.ndarray) -> tuple[np.ndarray, float]:
         floor = 1e-10 * max(1.0, float(np.abs(values).max()))
         step = -vectors @ ((vectors.T @ gradient) / np.maximum(np.abs(values), floor))
         trial_value, trial_gradient = deviance(x + step)
-        if (
-            not trial_value <= value + 1e-12 * abs(value)
-            or np.abs(trial_gradient).max() >= np.abs(gradient).max()
-        ):
+        if not trial_value <= value + 1e-12 * abs(value) or np.abs(trial_gradient).max() >= np.abs(gradient).max():
             break
         x, value, gradient = x + step, min(value, trial_value), trial_gradient
     return x, value

@@ -273,9 +273,7 @@ class RemlFit:
         )
         sd, corr = correlation(self.covariance)
         for (group, term, i, j), (se, low, high) in zip(variance_rows(self.design), wald[:-1], strict=True):
-            rows.append(
-                (VARIANCE, group, term, sd[i] if i == j else corr[i, j], se, *[np.nan] * 3, low, high)
-            )
+            rows.append((VARIANCE, group, term, sd[i] if i == j else corr[i, j], se, *[np.nan] * 3, low, high))
         se, low, high = wald[-1]
         rows.append((VARIANCE, RESIDUAL, names.SIGMA, self.sigma, se, *[np.nan] * 3, low, high))
         return pd.DataFrame(rows, columns=TIDY)
@@ -333,9 +331,7 @@ class Fit:
         """The posterior without the random effects of single levels, each free correlation on its own."""
         factor = self.design.factor.name
         posterior = self.posterior.drop_vars(self._effect_names, errors="ignore")
-        for number, (block, free) in enumerate(
-            zip(self.design.blocks, self.design.layout.correlated, strict=True)
-        ):
+        for number, (block, free) in enumerate(zip(self.design.blocks, self.design.layout.correlated, strict=True)):
             if free:
                 name = names.corr(factor, number)
                 corr, labels = posterior[name].to_numpy(), block.labels
@@ -412,12 +408,8 @@ class Fit:
             for term in block.terms:
                 values = _flat(posterior[names.sd(term.name, factor)], 0 if term.levels is None else 1)
                 for k, label in enumerate(term.labels):
-                    columns[VARIANCE, factor, f"sd({label})"] = (
-                        values[:, k] if term.levels is not None else values
-                    )
-        for number, (block, free) in enumerate(
-            zip(self.design.blocks, self.design.layout.correlated, strict=True)
-        ):
+                    columns[VARIANCE, factor, f"sd({label})"] = values[:, k] if term.levels is not None else values
+        for number, (block, free) in enumerate(zip(self.design.blocks, self.design.layout.correlated, strict=True)):
             if free:
                 values = _flat(posterior[names.corr(factor, number)], 2)
                 labels = block.labels
@@ -439,9 +431,7 @@ class Fit:
         parts = []
         factor = self.design.factor.name
         if names.RANEF_SUMMARY in self.idata.children:
-            source = (
-                self.idata[names.RANEF_SUMMARY].to_dataset().sel({names.STATISTIC: ["mean", "sd", *wanted]})
-            )
+            source = self.idata[names.RANEF_SUMMARY].to_dataset().sel({names.STATISTIC: ["mean", "sd", *wanted]})
         else:
             source = self.posterior
         for block in self.design.blocks:
@@ -455,9 +445,7 @@ class Fit:
                     table = np.stack([draws.mean(axis=0), draws.std(axis=0, ddof=1), *quantiles])
                 table = table.reshape(len(table), -1, table.shape[-1])
                 for k, label in enumerate(term.labels):
-                    index = pd.MultiIndex.from_product(
-                        [self.design.factor.levels, [label]], names=[factor, "term"]
-                    )
+                    index = pd.MultiIndex.from_product([self.design.factor.levels, [label]], names=[factor, "term"])
                     parts.append(pd.DataFrame(table[:, k].T, index=index, columns=["mean", "sd", *wanted]))
         return pd.concat(parts)
 

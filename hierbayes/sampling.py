@@ -31,7 +31,7 @@ REAL, LOG, PARTIAL = 0, 1, 2
 """How an entry of θ is made unconstrained."""
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def log_posterior(x: np.ndarray, packed: np.ndarray, table: np.ndarray) -> tuple[float, np.ndarray]:
     """Log posterior density of the unconstrained parameters, and its gradient.
 
@@ -130,9 +130,7 @@ def make_target(marginal: Marginal, priors: Priors) -> Target:
     """
     shapes = marginal.moments.layout.lkj_shapes(priors.eta)
     kept = [prior for prior, keep in zip(priors.coefficients, marginal.kept, strict=True) if keep]
-    rows: list[list[float] | None] = [
-        _row(LOG, prior.row) if prior.positive else None for prior in priors.sds
-    ]
+    rows: list[list[float] | None] = [_row(LOG, prior.row) if prior.positive else None for prior in priors.sds]
     kinds = [LOG] * len(priors.sds) + [PARTIAL] * len(shapes) + [LOG]
     rows += [[float(PARTIAL), 0.0, float(shape), 0.0, 0.0] for shape in shapes]
     rows.append(_row(LOG, priors.sigma.row) if priors.sigma.positive else None)
@@ -203,6 +201,12 @@ def spread(target: Target, x: np.ndarray) -> np.ndarray:
     return np.minimum(1.0, 3.0 / np.sqrt(np.maximum(curvature, 9.0)))
 
 
+class _OutOfRangeError(ArithmeticError):
+    """The density is not finite at a proposal: nutpie rejects it as a divergence and goes on."""
+
+    is_recoverable = True
+
+
 @dataclass(frozen=True)
 class Draws:
     """What the sampler returns.
@@ -271,7 +275,10 @@ def sample(
         packed, table = target.marginal.packed, target.table
 
         def value_and_gradient(position: np.ndarray) -> tuple[float, np.ndarray]:
-            return log_posterior(position, packed, table)
+            value, gradient = log_posterior(position, packed, table)
+            if not (math.isfinite(value) and np.isfinite(gradient).all()):
+                raise _OutOfRangeError
+            return value, gradient
 
         compiled = nutpie.compiled_pyfunc.from_pyfunc(
             ndim=len(x),

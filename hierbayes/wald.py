@@ -85,9 +85,7 @@ def variance_intervals(
 
 def _factor(x: np.ndarray, layout: Layout) -> np.ndarray:
     sizes, correlated = layout.arrays
-    return factor(
-        np.exp(x[: layout.q]), np.tanh(x[layout.q : layout.q + layout.n_partial]), sizes, correlated
-    )
+    return factor(np.exp(x[: layout.q]), np.tanh(x[layout.q : layout.q + layout.n_partial]), sizes, correlated)
 
 
 def _gradient(design: Design, moments: Moments, method: str) -> Function:

@@ -158,12 +158,8 @@ def tutorial_clustered_blobs():
 
 
 def tutorial_simpson():
-    group1 = pd.DataFrame(
-        {"x": np.random.uniform(0, 10, 100), "y": np.random.uniform(0, 10, 100) + 5, "group": "A"}
-    )
-    group2 = pd.DataFrame(
-        {"x": np.random.uniform(5, 15, 100), "y": np.random.uniform(5, 15, 100), "group": "B"}
-    )
+    group1 = pd.DataFrame({"x": np.random.uniform(0, 10, 100), "y": np.random.uniform(0, 10, 100) + 5, "group": "A"})
+    group2 = pd.DataFrame({"x": np.random.uniform(5, 15, 100), "y": np.random.uniform(5, 15, 100), "group": "B"})
     return pd.concat([group1, group2], ignore_index=True)[["group", "x", "y"]]
 
 
@@ -244,9 +240,7 @@ def tutorial_power_study(n_subjects=20, n_obs_per_subject=5, fixed_effect=0.3, r
 def tutorial_arma_clusters(generate_sample):
     data = []
     for cluster in range(3):
-        ar_params = np.array(
-            [0.75 + 0.1 * np.random.randn()]
-        )  # a list in the tutorial, where -ar_params fails
+        ar_params = np.array([0.75 + 0.1 * np.random.randn()])  # a list in the tutorial, where -ar_params fails
         ma_params = np.array([0.65 + 0.1 * np.random.randn()])
         ar = np.r_[1, -ar_params]
         ma = np.r_[1, ma_params]
@@ -439,9 +433,7 @@ def test_downloading_is_silent(cache, serve, capfd):
 def test_a_wrong_file_from_the_server_is_refused_and_not_kept(cache, serve):
     with (
         serve(b"version https://git-lfs.github.com/spec/v1\n"),
-        pytest.raises(
-            DatasetError, match=r"is not the data set 'tiny', for its checksum is wrong\. Try again"
-        ),
+        pytest.raises(DatasetError, match=r"is not the data set 'tiny', for its checksum is wrong\. Try again"),
     ):
         load_data("tiny")
     assert files_in(cache) == []

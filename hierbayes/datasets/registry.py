@@ -64,8 +64,7 @@ class Dataset:
 
 
 _LME4 = (
-    "Figures as published in the source; this table of them is distributed with the R package lme4 "
-    "(GPL-2 or later)"
+    "Figures as published in the source; this table of them is distributed with the R package lme4 (GPL-2 or later)"
 )
 _OWN = "Computed by hierbayes (MIT)"
 _COURSE = (
@@ -222,8 +221,7 @@ _ENTRIES = (
         rows=150,
         columns=("cluster", "time", "value"),
         description=(
-            "3 series of 50 times, each ARMA(1, 1) with its own coefficients near 0.75 and 0.65, at levels "
-            "0, 2 and 4"
+            "3 series of 50 times, each ARMA(1, 1) with its own coefficients near 0.75 and 0.65, at levels 0, 2 and 4"
         ),
         source=f"{_CLUSTERED}, slide 9, whose negated list is read as a negated coefficient",
         licence=_OWN,
@@ -245,9 +243,7 @@ _ENTRIES = (
         name="education",
         rows=500,
         columns=("school", "study_hours", "test_score"),
-        description=(
-            "50 students in each of 10 schools: 2 points per hour of study, school sd 5, residual sd 10"
-        ),
+        description=("50 students in each of 10 schools: 2 points per hour of study, school sd 5, residual sd 10"),
         source=f"{_CLUSTERED}, slide 12",
         licence=_OWN,
         recipe=recipes.education,

@@ -1,0 +1,33 @@
+# Everything happens in .venv, which is made on first use.
+#   make report   set up and write reports/sleepstudy.html
+#   make test     set up, then lint, types and tests
+.PHONY: report test lint types slow bench clean
+
+BIN := .venv/bin
+
+report: .venv/ready
+	$(BIN)/hierbayes report sleepstudy --output reports/sleepstudy.html
+
+test: lint types
+	$(BIN)/pytest -m "not slow"
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/ready
+	$(BIN)/mypy
+
+slow: .venv/ready
+	$(BIN)/pytest -m slow
+
+bench: .venv/ready
+	$(BIN)/python -m benchmarks
+
+.venv/ready: pyproject.toml constraints.txt
+	@python=$$(.ci/find-python) && echo "Setting up .venv with $$python" && "$$python" -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+clean:
+	rm -rf .venv build *.egg-info
