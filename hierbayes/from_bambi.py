@@ -200,8 +200,10 @@ def select_rows(
         raise DataError(f"data must be a pandas DataFrame, not {type(data).__name__}.")
     used = [str(name).strip("`") for name in formula.description.var_names if name]
     columns = [column for column in data.columns if column in used]
+    plain = _plain_variables(formula)
     for name in used:
-        if name.isidentifier() and name not in data.columns and name not in namespace:
+        known = name in data.columns or (name in namespace and name not in plain)
+        if not known and (name in plain or name.isidentifier()):
             raise DataError(
                 f"The formula uses {name!r}, which is not a column of the data. {suggest(name, data.columns)}"
             )
@@ -234,6 +236,16 @@ def select_rows(
                 "fill them or take a column out of the formula."
             )
     return rows.reset_index(drop=True), incomplete
+
+
+def _plain_variables(formula: Formula) -> set[str]:
+    """Names that stand for themselves, not as the argument of a function."""
+    description = formula.description
+    terms = [description.response.term, *description.common_terms]
+    for term in description.group_terms:
+        terms += [term.expr, term.factor]
+    components = [component for term in terms for component in getattr(term, "components", ())]
+    return {str(component.name).strip("`") for component in components if isinstance(component, Variable)}
 
 
 def read_design(

@@ -90,7 +90,8 @@ def _variable(name: str, priors: tuple[Prior, ...], dims: str | None) -> Any:
     """A PyMC variable from one prior a column."""
     distribution = getattr(pm, priors[0].name)
     if dims is None:
-        return distribution(name, **priors[0].args)
+        # as arrays: PyTensor would keep bare numbers, and what it computes from them, in single precision
+        return distribution(name, **{key: np.asarray(value) for key, value in priors[0].args.items()})
     return distribution(name, **{key: np.array([p.args[key] for p in priors]) for key in priors[0].args}, dims=dims)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -237,6 +238,7 @@ class Model:
         seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else int(seed)
         cores = min(chains, os.cpu_count() or 1) if cores is None else cores
         target = sampling.make_target(self.marginal, self.priors)
+        started = time.perf_counter()
         drawn = sampling.sample(
             target,
             self.graph,
@@ -250,6 +252,7 @@ class Model:
             progress=_watched() if progress is None else progress,
             callback=callback,
         )
+        seconds = time.perf_counter() - started
         given = self.marginal.condition(drawn.theta.reshape(chains * draws, -1), np.random.default_rng([seed, 1]))
         posterior = parameters(self.design, drawn.theta, given, self.marginal.kept)
         random, kind = random_effects(self.marginal, given, chains, seed, cores, keep)
@@ -262,7 +265,7 @@ class Model:
         }
         if kind == "summary":
             groups[names.RANEF_SUMMARY] = random
-        groups["posterior"].attrs = self._provenance(seed, drawn.engine)
+        groups["posterior"].attrs = self._provenance(seed, drawn.engine) | {"seconds_sampling": seconds}
         idata = xr.DataTree.from_dict(groups)
         idata.attrs = dict(groups["posterior"].attrs)
         fit = Fit(self.design, self.priors, self.marginal, idata, reml)

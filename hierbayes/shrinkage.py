@@ -159,7 +159,9 @@ def slope_predictor(design: Design, data: pd.DataFrame) -> str | None:
     return name
 
 
-def group_lines(reml: RemlFit, fit: Fit, data: pd.DataFrame, most: int = 12) -> GroupLines | None:
+def group_lines(
+    reml: RemlFit, fit: Fit, table: pd.DataFrame, data: pd.DataFrame, most: int = 12
+) -> GroupLines | None:
     """Lines of complete, no and partial pooling through the data of some levels.
 
     A line is the least-squares line, along the predictor, through the fitted values of the rows of the level:
@@ -171,6 +173,8 @@ def group_lines(reml: RemlFit, fit: Fit, data: pd.DataFrame, most: int = 12) -> 
     reml : RemlFit
     fit : Fit
         Of the same model.
+    table : pandas.DataFrame
+        Their `shrinkage`.
     data : pandas.DataFrame
         The rows of the design, `hierbayes.Model.data`.
     most : int, default 12
@@ -187,7 +191,7 @@ def group_lines(reml: RemlFit, fit: Fit, data: pd.DataFrame, most: int = 12) -> 
         return None
     factor = design.factor
     x = data[name].to_numpy(dtype=float)
-    effects = fit.ranef()["mean"].to_numpy().reshape(len(design.effect_labels), -1).T
+    effects = table["mean"].to_numpy().reshape(len(design.effect_labels), -1).T
     along = design.effect_labels.index(name) if name in design.effect_labels else 0
     order = np.argsort(effects[:, along], kind="stable")
     chosen = order[np.unique(np.linspace(0, len(order) - 1, min(most, len(order))).round().astype(int))]

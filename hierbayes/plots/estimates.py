@@ -1,0 +1,89 @@
+"""Fixed effects, standard deviations and correlations: both intervals of each, on a scale of its own."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .style import INK, POSTERIOR, REML, WIDTH, Mark, few_ticks, handles, legend, look, tidy_axes
+
+COLUMNS = 2
+HEIGHT = 0.92
+"""Inches of a panel."""
+
+
+def estimates_figure(reml: pd.DataFrame, posterior: pd.DataFrame) -> Figure:
+    """Draw point estimates and intervals of REML and of the posterior side by side.
+
+    Parameters
+    ----------
+    reml, posterior : pandas.DataFrame
+        `RemlFit.tidy` and `Fit.tidy`, with the same rows. An interval that does not exist (a singular
+        fit) is left out.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One panel per parameter, because their scales have nothing to do with each other.
+    """
+    count = len(reml)
+    columns = min(COLUMNS, count)
+    rows = math.ceil(count / columns)
+    with look():
+        figure = Figure(figsize=(WIDTH, HEIGHT * rows + 0.45), layout="constrained")
+        figure.get_layout_engine().set(h_pad=0.06, w_pad=0.12)  # type: ignore[union-attr]
+        grid = figure.subplots(rows, columns, squeeze=False)
+        for axes in grid.flat[count:]:
+            axes.set_visible(False)
+        for number, (axes, (_, a), (_, b)) in enumerate(
+            zip(grid.flat, reml.iterrows(), posterior.iterrows(), strict=False)
+        ):
+            _interval(axes, 1.0, a, REML)
+            _interval(axes, 0.0, b, POSTERIOR)
+            ends = np.array([a["estimate"], a["conf_low"], a["conf_high"], b["conf_low"], b["conf_high"]], dtype=float)
+            low, high = np.nanmin(ends), np.nanmax(ends)
+            pad = 0.06 * (high - low) or 1.0
+            signed = a["effect"] == "fixed" or str(a["term"]).startswith("corr(")
+            if signed and low - 0.5 * (high - low) < 0 < high + 0.5 * (high - low):
+                axes.axvline(0.0, color=INK, linewidth=0.7, linestyle=(0, (3, 3)), zorder=0.5)
+                low, high = min(low, 0.0), max(high, 0.0)
+            if not signed and low < 0.35 * high:
+                low = 0.0
+            axes.set_xlim(low - pad, high + pad)
+            axes.set_ylim(-0.75, 1.75)
+            axes.set_yticks([0.0, 1.0], ["posterior", "REML"] if number % columns == 0 else ["", ""])
+            axes.xaxis.set_major_locator(few_ticks(5))
+            axes.set_title(name_of(a), loc="left", pad=2.5)
+            axes.spines["left"].set_visible(False)
+            tidy_axes(axes)
+            axes.tick_params(axis="y", length=0)
+        legend(figure, handles(REML, POSTERIOR))
+    return figure
+
+
+def name_of(row: pd.Series) -> str:
+    """Name of a parameter with the factor that it belongs to.
+
+    Examples
+    --------
+    >>> name_of(pd.Series({"effect": "ran_pars", "group": "Subject", "term": "sd(Days)"}))
+    'sd(Days) of Subject'
+    >>> name_of(pd.Series({"effect": "fixed", "group": None, "term": "Days"}))
+    'Days'
+    """
+    if row["effect"] == "fixed":
+        return str(row["term"])
+    if row["term"] == "sigma":
+        return "sigma (residual sd)"
+    return f"{row['term']} of {row['group']}"
+
+
+def _interval(axes: Axes, y: float, row: pd.Series, mark: Mark) -> None:
+    low, high = float(row["conf_low"]), float(row["conf_high"])
+    if np.isfinite(low) and np.isfinite(high):
+        axes.plot([low, high], [y, y], color=mark.color, linewidth=2.0, solid_capstyle="butt")
+    axes.plot([float(row["estimate"])], [y], **mark.points(6.0))

@@ -1,0 +1,118 @@
+"""Numbers for readers: as many digits as they deserve, the same for all numbers of a row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+MINUS, DASH, TIMES = "\N{MINUS SIGN}", "\N{EM DASH}", "\N{MULTIPLICATION SIGN}"
+MOST = 7
+"""More decimals than this are written as a power of ten."""
+LARGE = 1e9
+_SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
+
+
+def places(values: Iterable[float], errors: Iterable[float] = ()) -> int | None:
+    """Decimals for a row: four significant digits of its largest value, three of its smallest error.
+
+    Parameters
+    ----------
+    values : iterable of float
+        Estimates and ends of intervals.
+    errors : iterable of float
+        Standard errors and standard deviations.
+
+    Returns
+    -------
+    int or None
+        None where numbers are too large or too small for a plain decimal.
+
+    Examples
+    --------
+    >>> places([251.405, 238.03, 264.78], [6.825])
+    2
+    >>> places([2.5e-9]) is None
+    True
+    """
+    largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
+    smallest = min((abs(error) for error in errors if math.isfinite(error) and error != 0), default=0.0)
+    wanted = 0
+    if largest > 0:
+        wanted = 3 - _magnitude(largest)
+    if smallest > 0:
+        wanted = max(wanted, min(2 - _magnitude(smallest), 7 - _magnitude(largest) if largest > 0 else MOST))
+    if wanted > MOST or largest >= LARGE:
+        return None
+    return max(0, wanted)
+
+
+def _magnitude(value: float) -> int:
+    return math.floor(math.log10(value))
+
+
+def show(value: float, decimals: int | None = None, *, missing: str = DASH) -> str:
+    """Write one number.
+
+    Parameters
+    ----------
+    value : float
+    decimals : int, optional
+        From `places`; without it a power of ten with four significant digits.
+    missing : str
+        What to write for NaN and infinity.
+
+    Returns
+    -------
+    str
+        With a proper minus sign, and never a negative zero.
+
+    Examples
+    --------
+    >>> show(-1.2345, 2), show(-1e-17, 2), show(float("nan"), 2)
+    ('−1.23', '0.00', '—')
+    >>> show(2.5144e-8)
+    '2.514×10⁻⁸'
+    """
+    if value is None or not math.isfinite(value):
+        return missing
+    if decimals is not None:
+        text = f"{value:.{decimals}f}"
+        return (text.lstrip("-") if float(text) == 0 else text).replace("-", MINUS)
+    if value == 0:
+        return "0"
+    mantissa, exponent = f"{value:.3e}".split("e")
+    return f"{mantissa.replace('-', MINUS)}{TIMES}10{str(int(exponent)).translate(_SUPERSCRIPT)}"
+
+
+def plain(value: float, error: float = math.nan) -> str:
+    """Write one number on its own, with its own number of digits.
+
+    Examples
+    --------
+    >>> plain(10.46729), plain(1527.5), plain(0.0)
+    ('10.47', '1528', '0')
+    """
+    return show(value, places([value], [error]))
+
+
+def count(number: int) -> str:
+    """Write a whole number with its thousands set apart.
+
+    Examples
+    --------
+    >>> count(1000000)
+    '1,000,000'
+    """
+    return f"{number:,}"
+
+
+def split(text: str) -> tuple[str, str]:
+    """Part a written number before its decimal point, to align a column there.
+
+    Examples
+    --------
+    >>> split("251.41"), split("—"), split("12")
+    (('251', '.41'), ('—', ''), ('12', ''))
+    """
+    whole, point, fraction = text.partition(".")
+    return whole, point + fraction
