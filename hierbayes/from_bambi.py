@@ -28,6 +28,8 @@ import pandas as pd
 from formulae.environment import Environment
 from formulae.matrices import DesignMatrices
 from formulae.model_description import model_description
+from formulae.parser import Parser
+from formulae.scanner import Scanner
 from formulae.terms.terms import Intercept
 from formulae.terms.variable import Variable
 
@@ -111,6 +113,8 @@ def parse(text: str) -> Formula:
         if not by_factor:
             raise FormulaError(f"The random effect {text[start:end]} of the formula {text!r} is empty.")
         blocks += [(not double, terms) for terms in by_factor.values()]
+    if {term.name for _, terms in blocks for term in terms} != {term.name for term in description.group_terms}:
+        raise FormulaError(f"The formula {text!r} does not parse: random effects can only be added, with a plus sign.")
     return Formula(text, plain, description, blocks)
 
 
@@ -136,6 +140,8 @@ def _find_bars(text: str) -> list[tuple[int, int, bool]]:
                 if stack:
                     continue
                 raise FormulaError(f"Put the random effects of the formula {text!r} in parentheses: (x | group).")
+            if stack[-1]["bar"]:
+                raise FormulaError(f"The formula {text!r} does not parse: one random effect has two bars.")
             stack[-1]["bar"] = True
             if text[at + 1 : at + 2] == "|":
                 stack[-1]["double"] = skip = True
@@ -154,6 +160,13 @@ def _describe(text: str, shown: str) -> Any:
     """What formulae makes of a text."""
     try:
         with contextlib.redirect_stdout(io.StringIO()):
+            # formulae stops at what it cannot place and forgets the rest of the text
+            parser = Parser(Scanner(text).scan())
+            parser.parse()
+            if not parser.at_end():
+                raise FormulaError(
+                    f"The formula {shown!r} does not parse: it cannot be read from {parser.peek().lexeme!r} on."
+                )
             return model_description(text)
     except FormulaError:
         raise
@@ -235,7 +248,13 @@ def select_rows(
                 f"No row is complete: every one has a missing value in {', '.join(map(repr, incomplete))}; "
                 "fill them or take a column out of the formula."
             )
-    return rows.reset_index(drop=True), incomplete
+    # categories without rows would become columns of zeros
+    used_only = {
+        column: rows[column].cat.remove_unused_categories()
+        for column in columns
+        if isinstance(rows[column].dtype, pd.CategoricalDtype)
+    }
+    return rows.assign(**used_only).reset_index(drop=True), incomplete
 
 
 def _plain_variables(formula: Formula) -> set[str]:
@@ -422,7 +441,10 @@ def _factor(term: Any, rows: pd.DataFrame, formula: Formula) -> Factor:
                 f"The grouping factor {term.name!r} of the formula {formula.text!r} is computed in the formula; "
                 "make it a column of the data first."
             )
-        part, values = pd.factorize(rows[component.name], sort=True)
+        column = rows[component.name]
+        if isinstance(column.dtype, pd.CategoricalDtype) and not column.dtype.ordered:
+            column = column.astype(column.dtype.categories.dtype)
+        part, values = pd.factorize(column, sort=True)
         if isinstance(values, pd.CategoricalIndex):
             values = values.astype(values.categories.dtype)
         labels = np.array([f"{a}:{b}" if a else str(b) for a in labels for b in values], dtype=object)

@@ -423,7 +423,8 @@ def density(
                 Kta += K[a, b] * t[b]
             kept_bar[j] += psi * Dk[a, j] * Kta
     L_bar = absorb_adjoint(A, count, M, L, K_bar, -0.5)
-    if not math.isfinite(value):
+    # a sum of squares that is not positive has lost all its digits to cancellation
+    if not (math.isfinite(value) and quadratic > 0.0):
         value = -math.inf
     return value, L_bar, sigma_bar, kept_bar
 

@@ -163,7 +163,7 @@ class Model:
     def _maximise(self, method: str, quiet: bool = False) -> RemlFit:
         optimum = maximise(self.moments, method == "REML")
         if not optimum.converged and not quiet:
-            warnings.warn(f"{method} did {optimum.message}; do not trust this fit.", ConvergenceWarning, stacklevel=3)
+            warnings.warn(f"The {method} fit has {optimum.message}; do not trust it.", ConvergenceWarning, stacklevel=3)
         if optimum.singular and not quiet:
             warnings.warn(
                 f"The {method} fit of {self.formula!r} is singular: some combination of the random effects of "
@@ -180,7 +180,7 @@ class Model:
         chains: int = 4,
         seed: int | None = None,
         cores: int | None = None,
-        target_accept: float = 0.9,
+        target_accept: float = 0.95,
         ranef: Keep | str | Path = "auto",
         progress: bool | None = None,
         callback: Callable[[Any], None] | None = None,
@@ -197,7 +197,7 @@ class Model:
             in ``idata.attrs["seed"]``.
         cores : int, optional
             Threads; by default all processors, at most one a chain.
-        target_accept : float, default 0.9
+        target_accept : float, default 0.95
             Higher is slower and safer.
         ranef : {"auto", "draws", "summary"} or path
             Keep draws of the random effects in memory, or only summaries, or stream the draws to a new

@@ -23,8 +23,12 @@ SCALES = (0.03, 0.3, 1.0, 3.0, 30.0, 1000.0)
 """Relative standard deviations tried as starting points."""
 SINGULAR = 1e-4
 """A relative standard deviation below this is on the boundary (lme4's tolerance)."""
+ROUNDING = 1e-8
+"""Relative rise of the value that is rounding: sums of squares cancel when variance ratios are large, and the
+gradient is then the better guide."""
 GRADIENT = 1e-5
-"""Converged means: no component of the gradient of -2 log likelihood is larger than this."""
+"""Converged means: no component of the gradient of -2 log likelihood is larger than this. Where an entry of Λ is larger
+than 1 the gradient is per relative change of it, here and in `Optimum`."""
 
 
 @dataclass(frozen=True)
@@ -129,9 +133,10 @@ def maximise(moments: Moments, restricted: bool = True) -> Optimum:
     x = _snap(deviance, x, value)
 
     value, L_bar, sigma, t, chol = deviance.profile(x)
-    slope = float(np.abs(L_bar[deviance.where]).max())
-    hessian = deviance.hessian(x)
-    curvature = float(np.linalg.eigvalsh(hessian)[0])
+    stretch = np.maximum(1.0, np.abs(x))
+    slope = float(np.abs(stretch * L_bar[deviance.where]).max())
+    hessian = stretch[:, None] * deviance.hessian(x) * stretch
+    curvature = float(np.linalg.eigvalsh(hessian)[0]) if np.isfinite(hessian).all() else np.nan
     singular = _smallest(deviance.relative(x)) < SINGULAR
     scale = max(1.0, float(np.abs(np.diag(hessian)).max()))
     converged = bool(np.isfinite(value) and slope <= GRADIENT * scale and curvature > -1e-4 * scale)
@@ -160,11 +165,14 @@ def _descend(deviance: _Deviance, x: np.ndarray) -> tuple[np.ndarray, float]:
     for _ in range(8):
         if np.abs(gradient).max() < 1e-9:
             break
-        values, vectors = np.linalg.eigh(deviance.hessian(x))
+        hessian = deviance.hessian(x)
+        if not np.isfinite(hessian).all():
+            break
+        values, vectors = np.linalg.eigh(hessian)
         floor = 1e-10 * max(1.0, float(np.abs(values).max()))
         step = -vectors @ ((vectors.T @ gradient) / np.maximum(np.abs(values), floor))
         trial_value, trial_gradient = deviance(x + step)
-        if not trial_value <= value + 1e-12 * abs(value) or np.abs(trial_gradient).max() >= np.abs(gradient).max():
+        if not trial_value <= value + ROUNDING * max(1.0, abs(value)) or np.abs(trial_gradient).max() >= np.abs(gradient).max():
             break
         x, value, gradient = x + step, min(value, trial_value), trial_gradient
     return x, value

@@ -63,7 +63,7 @@ def variance_intervals(
     gradient = _gradient(design, moments, method)
     information = -_differences(gradient, x)
     information = 0.5 * (information + information.T)
-    if np.linalg.eigvalsh(information)[0] <= 0:
+    if not np.isfinite(information).all() or np.linalg.eigvalsh(information)[0] <= 0:
         return [nothing] * (layout.q + len(pairs) + 1)
 
     def natural(at: np.ndarray) -> np.ndarray:

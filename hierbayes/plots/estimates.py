@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from .style import INK, POSTERIOR, REML, WIDTH, Mark, few_ticks, handles, legend, look, tidy_axes
 
@@ -34,8 +35,8 @@ def estimates_figure(reml: pd.DataFrame, posterior: pd.DataFrame) -> Figure:
     columns = min(COLUMNS, count)
     rows = math.ceil(count / columns)
     with look():
-        figure = Figure(figsize=(WIDTH, HEIGHT * rows + 0.45), layout="constrained")
-        figure.get_layout_engine().set(h_pad=0.06, w_pad=0.12)  # type: ignore[union-attr]
+        layout = ConstrainedLayoutEngine(h_pad=0.06, w_pad=0.12)
+        figure = Figure(figsize=(WIDTH, HEIGHT * rows + 0.45), layout=layout)
         grid = figure.subplots(rows, columns, squeeze=False)
         for axes in grid.flat[count:]:
             axes.set_visible(False)
@@ -44,7 +45,9 @@ def estimates_figure(reml: pd.DataFrame, posterior: pd.DataFrame) -> Figure:
         ):
             _interval(axes, 1.0, a, REML)
             _interval(axes, 0.0, b, POSTERIOR)
-            ends = np.array([a["estimate"], a["conf_low"], a["conf_high"], b["conf_low"], b["conf_high"]], dtype=float)
+            ends = np.array(
+                [a["estimate"], a["conf_low"], a["conf_high"], b["conf_low"], b["conf_high"]], dtype=float
+            )
             low, high = np.nanmin(ends), np.nanmax(ends)
             pad = 0.06 * (high - low) or 1.0
             signed = a["effect"] == "fixed" or str(a["term"]).startswith("corr(")

@@ -7,7 +7,20 @@ from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
-from .style import COMPLETE, INK, NO_POOLING, POSTERIOR, REML, WIDTH, Mark, few_ticks, handles, legend, look, tidy_axes
+from .style import (
+    COMPLETE,
+    INK,
+    NO_POOLING,
+    POSTERIOR,
+    REML,
+    WIDTH,
+    Mark,
+    few_ticks,
+    handles,
+    legend,
+    look,
+    tidy_axes,
+)
 
 if TYPE_CHECKING:
     from hierbayes.shrinkage import GroupLines
@@ -64,7 +77,7 @@ def groups_figure(lines: GroupLines | None) -> Figure | None:
                     color=mark.color, linestyle=mark.line, linewidth=width,
                 )  # fmt: skip
             axes.set_title(level, loc="left", pad=3)
-            axes.xaxis.set_major_locator(few_ticks(4))
+            axes.xaxis.set_major_locator(few_ticks(4, (1, 2, 3, 5, 10)))
             axes.yaxis.set_major_locator(few_ticks(4))
             tidy_axes(axes, "both")
         figure.supxlabel(lines.predictor, fontsize=9, color=INK)

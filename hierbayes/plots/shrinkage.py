@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap, LogNorm
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from .style import INK, NO_POOLING, POSTERIOR, REML, WIDTH, few_ticks, handles, legend, look, tidy_axes
 
@@ -66,7 +67,9 @@ def _ladder(parts: dict[str, pd.DataFrame], factor: str) -> Figure:
         exists = np.isfinite(own)
         inside = np.clip(own, low, high)
         axes.axvline(0.0, color=INK, linewidth=0.8, zorder=0.6)
-        steps = [[(a, k - 0.16), (b, k - 0.16)] for a, b, k in zip(inside[exists], blup[exists], y[exists], strict=True)]
+        steps = [
+            [(a, k - 0.16), (b, k - 0.16)] for a, b, k in zip(inside[exists], blup[exists], y[exists], strict=True)
+        ]
         axes.add_collection(LineCollection(steps, colors=NO_POOLING.color, linewidths=0.9, zorder=1.5))
         axes.hlines(y + 0.2, part["q2.5"], part["q97.5"], color=POSTERIOR.color, linewidth=1.3, zorder=1.6)
         shown = exists & (own >= low) & (own <= high)
@@ -107,8 +110,7 @@ def _window(part: pd.DataFrame) -> tuple[float, float]:
 def _clouds(parts: dict[str, pd.DataFrame], factor: str) -> Figure:
     """Two panels per effect: pooled against unpooled, posterior against BLUP."""
     side = 0.5 * WIDTH
-    figure = Figure(figsize=(WIDTH, len(parts) * (side - 0.35) + 0.3), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.1)  # type: ignore[union-attr]
+    figure = Figure(figsize=(WIDTH, len(parts) * (side - 0.35) + 0.3), layout=ConstrainedLayoutEngine(w_pad=0.1))
     grid = figure.subplots(len(parts), 2, squeeze=False)
     for (left, right), (effect, part) in zip(grid, parts.items(), strict=True):
         own = part["no_pooling"].to_numpy(dtype=float)
@@ -117,18 +119,21 @@ def _clouds(parts: dict[str, pd.DataFrame], factor: str) -> Figure:
         low, high = _window(part)
         beyond = int((exists & ((own < low) | (own > high))).sum())
         _cloud(left, own[exists], blup[exists], (low, high))
-        left.set_xlabel("no pooling" + (f" ({beyond} of {len(part)} levels are outside)" if beyond else ""))
+        left.set_xlabel("no pooling" + (f" ({beyond:,} of {len(part):,} levels are outside)" if beyond else ""))
         left.set_ylabel("REML BLUP")
         _cloud(right, blup, mean, (float(min(blup.min(), mean.min())), float(max(blup.max(), mean.max()))))
         right.set_xlabel("REML BLUP")
         right.set_ylabel("posterior mean")
-        left.set_title(f"{effect}: shrinkage of {len(part)} levels of {factor}", loc="left")
+        left.set_title(f"{effect}: shrinkage of {len(part):,} levels of {factor}", loc="left")
         right.set_title(f"{effect}: the two inferences", loc="left")
     return figure
 
 
 def _cloud(axes: Axes, x: np.ndarray, y: np.ndarray, window: tuple[float, float]) -> None:
     """Points, or counts in hexagons, with the line of equality."""
+    if not x.size:
+        axes.text(0.5, 0.5, "no level has an estimate of its own", ha="center", va="center", transform=axes.transAxes)
+        return
     low, high = window
     pad = 0.04 * (high - low) or 1.0
     ends = (low - pad, high + pad)
@@ -141,8 +146,9 @@ def _cloud(axes: Axes, x: np.ndarray, y: np.ndarray, window: tuple[float, float]
             x[inside], y[inside], gridsize=42, mincnt=1, norm=LogNorm(), cmap=shades, linewidths=0.1,
             extent=(low, high, float(y.min()), float(y.max())),
         )  # fmt: skip
-        bar = axes.figure.colorbar(drawn, ax=axes, pad=0.02, shrink=0.8, aspect=30, label="levels")  # type: ignore[union-attr]
-        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar = axes.figure.colorbar(drawn, ax=axes, pad=0.02, shrink=0.8, aspect=30, label="levels", format="{x:g}")
+        bar.minorticks_off()
+        bar.outline.set_visible(False)
     else:
         axes.plot(x, y, **{**REML.points(3.2), "markeredgewidth": 0.0, "alpha": 0.7, "marker": "o"}, zorder=2)
     axes.set_xlim(ends)

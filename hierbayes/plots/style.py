@@ -95,7 +95,14 @@ NO_POOLING = Mark("no pooling", "#767d86", "o", (0, (4.5, 2)), filled=False)
 REML = Mark("REML", "#0072b2", "s", "-")
 POSTERIOR = Mark("posterior", "#d55e00", "D", (0, (6, 1.5, 1.5, 1.5)))
 
-SHADES = {INK: "ink", FAINT: "faint", PAPER: "paper", NO_POOLING.color: "none", REML.color: "reml", POSTERIOR.color: "post"}
+SHADES = {
+    INK: "ink",
+    FAINT: "faint",
+    PAPER: "paper",
+    NO_POOLING.color: "none",
+    REML.color: "reml",
+    POSTERIOR.color: "post",
+}
 """Names of the colours, by which a page can restyle a drawing for a dark background."""
 
 
@@ -126,7 +133,6 @@ def tidy_axes(axes: Axes, grid: Literal["x", "y", "both"] = "x") -> None:
     axes.tick_params(length=2.5)
 
 
-def few_ticks(most: int) -> MaxNLocator:
+def few_ticks(most: int, steps: tuple[int, ...] = (1, 2, 5, 10)) -> MaxNLocator:
     """At most so many intervals between ticks, at round numbers."""
-    return MaxNLocator(most, steps=[1, 2, 5, 10])
-
+    return MaxNLocator(most, steps=list(steps))

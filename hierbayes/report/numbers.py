@@ -13,7 +13,7 @@ _SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 
 
 def places(values: Iterable[float], errors: Iterable[float] = ()) -> int | None:
-    """Decimals for a row: four significant digits of its largest value, three of its smallest error.
+    """Decimals for a row: four significant digits of its largest value, two of its smallest error.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def places(values: Iterable[float], errors: Iterable[float] = ()) -> int | None:
     Examples
     --------
     >>> places([251.405, 238.03, 264.78], [6.825])
-    2
+    1
     >>> places([2.5e-9]) is None
     True
     """
@@ -40,7 +40,7 @@ def places(values: Iterable[float], errors: Iterable[float] = ()) -> int | None:
     if largest > 0:
         wanted = 3 - _magnitude(largest)
     if smallest > 0:
-        wanted = max(wanted, min(2 - _magnitude(smallest), 7 - _magnitude(largest) if largest > 0 else MOST))
+        wanted = max(wanted, min(1 - _magnitude(smallest), 7 - _magnitude(largest) if largest > 0 else MOST))
     if wanted > MOST or largest >= LARGE:
         return None
     return max(0, wanted)
@@ -89,9 +89,11 @@ def plain(value: float, error: float = math.nan) -> str:
 
     Examples
     --------
-    >>> plain(10.46729), plain(1527.5), plain(0.0)
-    ('10.47', '1528', '0')
+    >>> plain(10.46729), plain(1527.5), plain(9.0)
+    ('10.47', '1528', '9')
     """
+    if float(value).is_integer() and abs(value) < LARGE:
+        return show(value, 0)
     return show(value, places([value], [error]))
 
 

@@ -33,7 +33,9 @@ def equations(design: Design, categorical: set[str]) -> list[str]:
             made.append(_correlated(block, number))
         else:
             made += [_independent(label, number) for label in block.labels]
-    residual = _row(_index("ε", "ij"), _operator("~"), _identifier("N"), _fence(_number(0), _operator(","), _square("σ")))
+    residual = _row(
+        _index("ε", "ij"), _operator("∼"), _upright("N"), _fence(_number(0), _operator(","), _square("σ"))
+    )
     return [*made, _math(residual)]
 
 
@@ -68,7 +70,9 @@ def _predictor(design: Design, categorical: set[str], number: dict[str, int]) ->
                 coefficient = _fence(*coefficient)
         else:
             coefficient = fixed
-        terms.append(coefficient if label == "Intercept" else _row(coefficient, *_column(label, categorical)))
+        terms.append(
+            coefficient if label == "Intercept" else _row(coefficient, _space(0.15), *_column(label, categorical))
+        )
     terms.append(_index("ε", "ij"))
     pieces: list[list[ET.Element]] = [[]]
     for k, term in enumerate(terms):
@@ -97,6 +101,7 @@ def _column(label: str, categorical: set[str]) -> list[ET.Element]:
             base = _row(_operator("["), _identifier(inside[1]), _operator("="), _text(inside[2]), _operator("]"))
         else:
             base = _identifier(part)
+        made += [_space(0.2)] if made else []
         made.append(_sub(base, "ij"))
     return made
 
@@ -104,24 +109,28 @@ def _column(label: str, categorical: set[str]) -> list[ET.Element]:
 def _correlated(block: Block, number: dict[str, int]) -> str:
     indices = [number[label] for label in block.labels]
     vector = _fence(*_listed([_index("b", f"{k}j") for k in indices]))
-    law = [vector, _operator("~"), _identifier("N")]
+    law = [vector, _operator("∼"), _upright("N")]
     if len(indices) > 3:
-        return _math(_row(*law, _fence(_number(0), _operator(","), _identifier("Σ"))))
-    table = ET.Element("mtable")
+        return _math(_row(*law, _fence(_number(0), _operator(","), _upright("Σ"))))
+    table = ET.Element("mtable", {"class": "matrix"})
     for a in indices:
         row = ET.SubElement(table, "mtr")
         for b in indices:
             low, high = min(a, b), max(a, b)
-            cell = _square("τ", str(a)) if a == b else _row(_index("ρ", f"{low}{high}"), _index("τ", str(low)), _index("τ", str(high)))
+            cell = (
+                _square("τ", str(a))
+                if a == b
+                else _row(_index("ρ", f"{low}{high}"), _index("τ", str(low)), _index("τ", str(high)))
+            )
             ET.SubElement(row, "mtd").append(cell)
-    matrix = _row(_operator("["), table, _operator("]"))
-    return _math(_row(*law, _fence(_number(0), _operator(","), matrix)))
+    sigma = _row(_upright("Σ"), _operator("="), table)
+    return _math(_row(*law, _fence(_number(0), _operator(","), _upright("Σ")), _operator(","), _space(1.0), sigma))
 
 
 def _independent(label: str, number: dict[str, int]) -> str:
     k = str(number[label])
     return _math(
-        _row(_index("b", f"{k}j"), _operator("~"), _identifier("N"), _fence(_number(0), _operator(","), _square("τ", k)))
+        _row(_index("b", f"{k}j"), _operator("∼"), _upright("N"), _fence(_number(0), _operator(","), _square("τ", k)))
     )
 
 
@@ -156,6 +165,16 @@ def _leaf(tag: str, text: str) -> ET.Element:
 
 def _identifier(text: str) -> ET.Element:
     return _leaf("mi", text)
+
+
+def _upright(text: str) -> ET.Element:
+    element = _leaf("mi", text)
+    element.set("mathvariant", "normal")
+    return element
+
+
+def _space(width: float) -> ET.Element:
+    return ET.Element("mspace", {"width": f"{width:g}em"})
 
 
 def _operator(text: str) -> ET.Element:

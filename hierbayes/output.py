@@ -94,7 +94,10 @@ def make_folder(path: str | Path) -> None:
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(_sentence(path, error)) from error
+        reason = (error.strerror or type(error).__name__).lower()
+        raise OutputError(
+            f"The folder {Path(path).parent} cannot be created ({reason}); name another one."
+        ) from error
 
 
 def _temporary(target: Path) -> Path:
