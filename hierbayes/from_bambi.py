@@ -15,6 +15,7 @@ Where the syntax differs from Bambi's it is lme4's: ``(x | g)`` has a full covar
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import re
 import warnings
@@ -92,9 +93,8 @@ def parse(text: str) -> Formula:
         raise FormulaError('The formula must be a text such as "y ~ x + (x | group)".')
     bars = _find_bars(text)
     plain = text
-    for start, end, double in reversed(bars):
-        if double:
-            plain = plain[:start] + plain[start:end].replace("||", "|", 1) + plain[end:]
+    for start, end, _ in reversed(bars):
+        plain = plain[:start] + _plain_bar(plain[start:end]) + plain[end:]
     description = _describe(plain, text)
     if description.response is None:
         raise FormulaError(
@@ -106,15 +106,16 @@ def parse(text: str) -> Formula:
         )
     blocks: list[tuple[bool, list[Any]]] = []
     for start, end, double in bars:
-        inside = text[start:end].replace("||", "|", 1)
         by_factor: dict[str, list[Any]] = {}
-        for term in _describe(inside, text).group_terms:
+        for term in _describe(_plain_bar(text[start:end]), text).group_terms:
             by_factor.setdefault(term.factor.name, []).append(term)
         if not by_factor:
             raise FormulaError(f"The random effect {text[start:end]} of the formula {text!r} is empty.")
         blocks += [(not double, terms) for terms in by_factor.values()]
     if {term.name for _, terms in blocks for term in terms} != {term.name for term in description.group_terms}:
-        raise FormulaError(f"The formula {text!r} does not parse: random effects can only be added, with a plus sign.")
+        raise FormulaError(
+            f"The formula {text!r} does not parse: random effects can only be added, with a plus sign."
+        )
     return Formula(text, plain, description, blocks)
 
 
@@ -154,6 +155,17 @@ def _find_bars(text: str) -> list[tuple[int, int, bool]]:
     if stack:
         raise FormulaError(f"The formula {text!r} does not parse: a parenthesis is not closed.")
     return found
+
+
+def _plain_bar(text: str) -> str:
+    """A random effect as formulae reads it: one bar, and the intercept first, so (x - 1 || g) is (0 + x | g)."""
+    text = text.replace("||", "|", 1)
+    effects, _, factor = text[1:-1].partition("|")
+    last = re.fullmatch(r"(.*\S)\s*([+-])\s*([01])\s*", effects, re.DOTALL)
+    if last is None or last[1].strip() in {"0", "1"}:
+        return text
+    intercept = int((last[2] == "+") == (last[3] == "1"))
+    return f"({intercept} + {last[1].strip()} |{factor})"
 
 
 def _describe(text: str, shown: str) -> Any:
@@ -213,6 +225,9 @@ def select_rows(
         raise DataError(f"data must be a pandas DataFrame, not {type(data).__name__}.")
     used = [str(name).strip("`") for name in formula.description.var_names if name]
     columns = [column for column in data.columns if column in used]
+    for column in columns:
+        if columns.count(column) > 1:
+            raise DataError(f"The data have {columns.count(column)} columns named {column!r}; keep one of them.")
     plain = _plain_variables(formula)
     for name in used:
         known = name in data.columns or (name in namespace and name not in plain)
@@ -239,7 +254,8 @@ def select_rows(
         keep = ~missing.any(axis=1)
         if not dropna:
             raise DataError(
-                f"{int((~keep).sum())} of {len(rows)} rows have missing values in {', '.join(map(repr, incomplete))}; "
+                f"{int((~keep).sum())} of {len(rows)} rows have missing values in "
+                f"{', '.join(map(repr, incomplete))}; "
                 "fill them or pass dropna=True to leave these rows out."
             )
         rows = rows[keep]
@@ -337,7 +353,8 @@ def _speaking_of(formula: Formula) -> Iterator[None]:
 def _response(response: Any) -> np.ndarray:
     if response.kind != "numeric":
         raise DataError(
-            f"The response {response.name!r} is text, and a Gaussian model needs numbers; convert the column to numbers."
+            f"The response {response.name!r} is text, and a Gaussian model needs numbers; "
+            "convert the column to numbers."
         )
     y = np.asarray(response.design_matrix, dtype=float)
     if y.ndim != 1:
@@ -361,7 +378,7 @@ def _columns(term: Any) -> tuple[Term, np.ndarray]:
     categorical = term.kind == "categoric" or (
         term.kind == "interaction" and any(component.kind == "categoric" for component in term.components)
     )
-    if values.shape[1] == 0:
+    if values.shape[1] == 0 or (categorical and values.shape[1] == 1 and np.ptp(values) == 0):
         raise DataError(f"The predictor {term.name!r} has only one category; take it out of the formula.")
     levels: tuple[str, ...] | None = None
     if categorical:
@@ -452,7 +469,8 @@ def _factor(term: Any, rows: pd.DataFrame, formula: Formula) -> Factor:
         labels = labels[present]
     if len(labels) == 1:
         raise DataError(
-            f"The grouping factor {term.name!r} has one level, {labels[0]!r}; its effect cannot be told from the intercept."
+            f"The grouping factor {term.name!r} has one level, {labels[0]!r}; "
+            "its effect cannot be told from the intercept."
         )
     if len(labels) >= len(rows):
         raise DataError(
@@ -527,12 +545,14 @@ def read_priors(
             raise PriorError(f"The prior of {key!r} must be a bambi.Prior, not {type(value).__name__}.")
         if value.dist is not None:
             raise PriorError(f"The prior of {key!r} is a custom function; name a PyMC distribution instead.")
+        if key in common and any(_is_prior(argument) for argument in value.args.values()):
+            raise PriorError(f"The prior of {key!r} has a prior inside; a fixed effect needs numbers as parameters.")
     fixed = _make_bambi(_fixed_formula(design), rows, common, namespace, True)
     component = fixed.parameters["mu"]
     coefficients: list[Prior] = []
     for term in design.terms:
         coefficients += _spread(term.name, component.terms[term.name].prior, len(term.labels))
-    sigma = _spread(names.SIGMA, fixed.parameters["sigma"].prior, 1)[0]
+    sigma = _spread(names.SIGMA, fixed.parameters["sigma"].prior, 1, positive=True)[0]
 
     factor = design.factor.name
     sds: list[Prior] = []
@@ -561,18 +581,32 @@ def read_priors(
             raise PriorError(
                 f'The prior of {names.corr(factor, number)!r} must be bambi.Prior("LKJ", eta=…), not {lkj}.'
             )
-        etas.append(1.0 if lkj is None else float(lkj.args["eta"]))
+        try:
+            eta = 1.0 if lkj is None else float(lkj.args["eta"])
+        except (TypeError, ValueError):
+            eta = np.nan
+        if not 0.0 < eta < np.inf:
+            raise PriorError(
+                f"The eta of {names.corr(factor, number)!r} must be a positive number, as in LKJ(eta=2)."
+            )
+        etas.append(eta)
     return Priors(tuple(coefficients), centered and design.intercept is not None, tuple(sds), sigma, tuple(etas))
 
 
 def _fixed_formula(design: Design) -> str:
     """The formula without random effects."""
-    terms = [term.name for term in design.terms if term.name != names.INTERCEPT]
+    terms = [_quoted(term.name) for term in design.terms if term.name != names.INTERCEPT]
     start = "1" if design.intercept is not None else "0"
-    return f"{design.response} ~ {' + '.join([start, *terms])}"
+    return f"{_quoted(design.response)} ~ {' + '.join([start, *terms])}"
 
 
-def _spread(name: str, prior: Any, width: int) -> list[Prior]:
+def _quoted(term: str) -> str:
+    """A term as a formula spells it: names of columns that are not identifiers stand in backticks."""
+    parts = term.split(":")
+    return ":".join(part if part.isidentifier() or "(" in part else f"`{part}`" for part in parts)
+
+
+def _spread(name: str, prior: Any, width: int, positive: bool = False) -> list[Prior]:
     """One `Prior` a column from a Bambi prior with scalar or vector parameters."""
     if isinstance(prior, (int, float)):
         raise PriorError(f"{name!r} is fixed to {prior}; give it a distribution instead.")
@@ -585,17 +619,47 @@ def _spread(name: str, prior: Any, width: int) -> list[Prior]:
                 f"The parameter {key!r} of the prior of {name!r} must be a number or one number for each of its "
                 f"{width} columns, not {value!r}."
             ) from None
-    _check_distribution(name, prior.name)
-    return [Prior(prior.name, {key: float(value[i]) for key, value in args.items()}) for i in range(width)]
+    made = [Prior(prior.name, {key: float(value[i]) for key, value in args.items()}) for i in range(width)]
+    for one in made:
+        _check_distribution(name, one, positive)
+    return made
 
 
-def _check_distribution(name: str, distribution: str) -> None:
+SCALES = {"sigma", "tau", "lam", "nu", "b", "beta"}
+"""Parameters that are positive in every distribution of PyMC that has them."""
+
+
+def _check_distribution(name: str, prior: Prior, positive: bool) -> None:
+    """Refuse what PyMC cannot make, and a standard deviation that could be negative."""
     import pymc as pm
+    from pymc.distributions.continuous import PositiveContinuous, UnitContinuous
 
-    known = getattr(pm, distribution, None)
-    if not (isinstance(known, type) and issubclass(known, pm.Continuous)):
+    known: Any = getattr(pm, prior.name, None)
+    continuous = inspect.isclass(known) and issubclass(known, pm.Continuous)
+    if not continuous:
+        raise PriorError(f"The prior of {name!r} is {prior.name!r}, which is not a continuous distribution of PyMC.")
+    takes = [key for key in inspect.signature(known.dist).parameters if key not in {"args", "kwargs"}]
+    for key in prior.args:
+        if key not in takes:  # PyMC would ignore it
+            raise PriorError(
+                f"The prior of {name!r}, {prior}, has a parameter {key!r} that PyMC's {prior.name} does not take. "
+                + suggest(key, takes)
+            )
+    try:
+        scalar = known.dist(**prior.args).ndim == 0
+    except (TypeError, ValueError) as error:
+        raise PriorError(f"PyMC cannot make {prior}, the prior of {name!r}; complete its parameters.") from error
+    if not scalar:
+        raise PriorError(f"The prior of {name!r}, {prior}, is a distribution of vectors; each column needs a number.")
+    for key, value in prior.args.items():
+        if np.isnan(value) or (key in SCALES and not value > 0):
+            raise PriorError(f"The prior of {name!r}, {prior}, has an impossible {key}.")
+    if positive and not (
+        issubclass(known, (PositiveContinuous, UnitContinuous, pm.Pareto)) or prior.args.get("lower", -1.0) >= 0
+    ):
         raise PriorError(
-            f"The prior of {name!r} is {distribution!r}, which is not a continuous distribution of PyMC."
+            f"The prior of {name!r}, {prior}, allows negative numbers; a standard deviation needs one such as "
+            "HalfNormal."
         )
 
 
@@ -613,7 +677,7 @@ def _hyperprior(name: str, prior: Any, width: int) -> list[Prior]:
             f"The prior of {name!r} has a mean other than 0; random effects are deviations from the fixed effects, "
             "so put the mean into the prior of the fixed effect."
         )
-    return _spread(f"{name}_sigma", sigma, width)
+    return _spread(f"{name}_sigma", sigma, width, positive=True)
 
 
 def bambi_model(

@@ -163,7 +163,9 @@ class Model:
     def _maximise(self, method: str, quiet: bool = False) -> RemlFit:
         optimum = maximise(self.moments, method == "REML")
         if not optimum.converged and not quiet:
-            warnings.warn(f"The {method} fit has {optimum.message}; do not trust it.", ConvergenceWarning, stacklevel=3)
+            warnings.warn(
+                f"The {method} fit has {optimum.message}; do not trust it.", ConvergenceWarning, stacklevel=3
+            )
         if optimum.singular and not quiet:
             warnings.warn(
                 f"The {method} fit of {self.formula!r} is singular: some combination of the random effects of "

@@ -27,8 +27,8 @@ ROUNDING = 1e-8
 """Relative rise of the value that is rounding: sums of squares cancel when variance ratios are large, and the
 gradient is then the better guide."""
 GRADIENT = 1e-5
-"""Converged means: no component of the gradient of -2 log likelihood is larger than this. Where an entry of Λ is larger
-than 1 the gradient is per relative change of it, here and in `Optimum`."""
+"""Converged means: no component of the gradient of -2 log likelihood is larger than this. Where an entry of Λ
+is larger than 1 the gradient is per relative change of it, here and in `Optimum`."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,10 @@ def _descend(deviance: _Deviance, x: np.ndarray) -> tuple[np.ndarray, float]:
         floor = 1e-10 * max(1.0, float(np.abs(values).max()))
         step = -vectors @ ((vectors.T @ gradient) / np.maximum(np.abs(values), floor))
         trial_value, trial_gradient = deviance(x + step)
-        if not trial_value <= value + ROUNDING * max(1.0, abs(value)) or np.abs(trial_gradient).max() >= np.abs(gradient).max():
+        if (
+            not trial_value <= value + ROUNDING * max(1.0, abs(value))
+            or np.abs(trial_gradient).max() >= np.abs(gradient).max()
+        ):
             break
         x, value, gradient = x + step, min(value, trial_value), trial_gradient
     return x, value

@@ -47,7 +47,7 @@ def log_posterior(x: np.ndarray, packed: np.ndarray, table: np.ndarray) -> tuple
     Returns
     -------
     value : float
-        Includes all constants and the log Jacobian.
+        Includes all constants and the log Jacobian; -inf where value or gradient is not finite.
     gradient : (d,) array
     """
     d = x.size
@@ -76,7 +76,11 @@ def log_posterior(x: np.ndarray, packed: np.ndarray, table: np.ndarray) -> tuple
                 value += x[i]
                 prior_slope[i] += 1.0
     likelihood, gradient = log_density(theta, packed)
-    return value + likelihood, gradient * slope + prior_slope
+    value += likelihood
+    gradient = gradient * slope + prior_slope
+    if not math.isfinite(value + gradient.sum()):
+        value = -math.inf
+    return value, gradient
 
 
 @dataclass(frozen=True)
@@ -276,7 +280,7 @@ def sample(
 
         def value_and_gradient(position: np.ndarray) -> tuple[float, np.ndarray]:
             value, gradient = log_posterior(position, packed, table)
-            if not (math.isfinite(value) and np.isfinite(gradient).all()):
+            if value == -math.inf:
                 raise _OutOfRangeError
             return value, gradient
 

@@ -23,6 +23,8 @@ from hierbayes.results import FIXED, Fit, RemlFit
 
 SINGULAR = 1e-10
 """A level has no estimate of its own if an eigenvalue of A_j is below this fraction of its trace."""
+ROWS_SHOWN = 400
+"""Rows of a level that `group_lines` gives as points; of more, so many evenly spaced ones."""
 COMPLETE, NONE, REML, POSTERIOR = "complete", "none", "reml", "posterior"
 """Kinds of pooling, as the lines of `group_lines` name them."""
 
@@ -50,10 +52,10 @@ def shrinkage(reml: RemlFit, fit: Fit) -> pd.DataFrame:
     >>> import hierbayes as hb
     >>> model = hb.Model("Reaction ~ Days + (Days | Subject)", hb.load_data("sleepstudy"))
     >>> table = shrinkage(model.reml(), model.fit(seed=1))
-    >>> table.loc[0, ["effect", "level", "rows"]].tolist()
-    ['Intercept', '308', 10]
-    >>> table.loc[0, ["no_pooling", "blup"]].astype(float).round(2).tolist()
-    [-7.21, 2.26]
+    >>> table[["effect", "level", "rows", "no_pooling", "blup"]].round(2).head(2)
+          effect level  rows  no_pooling   blup
+    0  Intercept   308    10       -7.21   2.26
+    1  Intercept   309    10      -46.35 -40.40
     """
     design = reml.design
     factor = design.factor
@@ -107,13 +109,15 @@ class GroupLines:
     ----------
     predictor, response, factor : str
     points : pandas.DataFrame
-        Columns level, x, y: the rows of these levels.
+        Columns level, x, y: the rows of these levels, at most `ROWS_SHOWN` of each.
     lines : pandas.DataFrame
         Columns level, pooling (`COMPLETE`, `NONE`, `REML` or `POSTERIOR`), x0, y0, x1, y1: the two ends of a line.
     levels : tuple of str
         In the order in which to show them: from the smallest to the largest effect.
     total : int
         Number of levels in the data.
+    thinned : bool
+        Whether some level has more rows than `points` shows.
     """
 
     predictor: str
@@ -123,6 +127,7 @@ class GroupLines:
     lines: pd.DataFrame
     levels: tuple[str, ...]
     total: int
+    thinned: bool
 
 
 def slope_predictor(design: Design, data: pd.DataFrame) -> str | None:
@@ -209,8 +214,11 @@ def group_lines(
         POSTERIOR: X @ means + (Z * effects[codes]).sum(axis=1),
     }
     made: list[tuple] = []
+    shown: list[np.ndarray] = []
     for code in chosen:
         here = codes == code
+        among = np.flatnonzero(here)
+        shown.append(among[np.linspace(0, len(among) - 1, min(len(among), ROWS_SHOWN)).round().astype(int)])
         at = x[rows][here]
         if np.ptp(at) == 0:
             continue
@@ -221,12 +229,14 @@ def group_lines(
             made.append((factor.levels[code], pooling, low, start, high, start + slope * (high - low)))
     if not made:
         return None
+    points = np.sort(np.concatenate(shown))
     return GroupLines(
         name,
         design.response,
         factor.name,
-        pd.DataFrame({"level": factor.levels[codes], "x": x[rows], "y": design.y[rows]}),
+        pd.DataFrame({"level": factor.levels[codes[points]], "x": x[rows][points], "y": design.y[rows][points]}),
         pd.DataFrame(made, columns=["level", "pooling", "x0", "y0", "x1", "y1"]),
         tuple(str(level) for level in factor.levels[chosen]),
         len(factor.levels),
+        len(points) < len(rows),
     )

@@ -56,7 +56,7 @@ def response_covariance(data: Dense, Sigma: np.ndarray, sigma: float) -> np.ndar
 
 
 def log_normal(y: np.ndarray, mean: np.ndarray, V: np.ndarray) -> float:
-    """log N(y; mean, V)."""
+    """Log density of N(mean, V) at y."""
     sign, logdet = np.linalg.slogdet(V)
     if sign <= 0:
         raise ValueError("the covariance of the response is not positive definite")
@@ -88,7 +88,7 @@ def log_density(
     sd: np.ndarray,
     X: np.ndarray | None = None,
 ) -> float:
-    """log p(y | Σ, σ, kept coefficients), all other coefficients integrated out.
+    """Log density of y given Σ, σ and the kept coefficients, all other coefficients integrated out.
 
     Parameters
     ----------

@@ -302,7 +302,7 @@ def test_density_is_minus_infinity_where_it_is_not_defined():
 
 
 def test_package_coordinates_are_only_coordinates():
-    """absorb on the package's moments gives the same determinant as on raw ones, Λ transformed."""
+    """The moments of the package give the determinant that raw ones give, Λ transformed."""
     design = CASES["three effects"]
     m = take_moments(design)
     L = random_factor(15, 3)

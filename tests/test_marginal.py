@@ -171,7 +171,9 @@ def test_no_intercept():
 
 
 @pytest.mark.parametrize("zero", [(0,), (1,), (2,), (0, 1), (0, 1, 2)], ids=str)
-@pytest.mark.parametrize("name", ["three effects", "three effects, uncorrelated", "two blocks", "one effect and a pair"])
+@pytest.mark.parametrize(
+    "name", ["three effects", "three effects, uncorrelated", "two blocks", "one effect and a pair"]
+)
 def test_standard_deviations_of_zero(name, zero):
     theta = some_theta(CASES[name])
     theta[list(zero)] = 0.0
@@ -415,9 +417,7 @@ def test_the_conditional_of_coefficients_and_effects_is_exact(name, setting):
     mean, covariance = expected_conditional(design, theta, priors)
     np.testing.assert_allclose(draws[0], mean, rtol=0, atol=CONDITIONAL * np.abs(mean).max())
     columns = (draws[1:] - draws[0]).T
-    np.testing.assert_allclose(
-        columns @ columns.T, covariance, rtol=0, atol=CONDITIONAL * np.abs(covariance).max()
-    )
+    np.testing.assert_allclose(columns @ columns.T, covariance, rtol=0, atol=CONDITIONAL * np.abs(covariance).max())
 
 
 @pytest.mark.parametrize("zero", [0, 1])

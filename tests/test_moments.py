@@ -61,8 +61,10 @@ def test_random_effects_are_standardised_block_by_block(name):
         inside = m.E[where, where]
         standard = block.Z @ np.linalg.inv(inside)
         cross = standard.T @ standard
-        wanted = design.n * np.eye(len(inside)) if block.correlated else cross * (1 - np.eye(len(inside))) + np.diag(
-            np.full(len(inside), design.n)
+        wanted = (
+            design.n * np.eye(len(inside))
+            if block.correlated
+            else cross * (1 - np.eye(len(inside))) + np.diag(np.full(len(inside), design.n))
         )
         np.testing.assert_allclose(cross, wanted, rtol=EXACT, atol=EXACT * design.n)
         if not block.correlated:
@@ -168,7 +170,9 @@ def test_the_numbers_of_the_levels_do_not_matter(name):
     np.testing.assert_array_equal(other.M_levels[:, :, new], m.M_levels)
     theta = some_theta(design)
     np.testing.assert_allclose(
-        Marginal(renamed, None, other).log_density(theta)[0], Marginal(design, None, m).log_density(theta)[0], rtol=SUMS
+        Marginal(renamed, None, other).log_density(theta)[0],
+        Marginal(design, None, m).log_density(theta)[0],
+        rtol=SUMS,
     )
 
 
@@ -213,9 +217,7 @@ def test_a_dependent_fixed_effect_is_named_with_its_partners():
 
 def test_a_dependent_random_effect_is_named_with_its_partners():
     Z = np.column_stack([NOISE[:, 0], NOISE[:, 1], NOISE[:, 0] + NOISE[:, 1]])
-    refused(
-        NOISE[:, 3], ONE, Z, r"^Column 'z2' of the random effects of 'g' is a linear combination of 'z0', 'z1';"
-    )
+    refused(NOISE[:, 3], ONE, Z, r"^Column 'z2' of the random effects of 'g' is a linear combination of 'z0', 'z1';")
 
 
 def test_a_column_of_zeros_is_named():

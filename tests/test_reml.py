@@ -396,7 +396,8 @@ def test_the_estimate_maximises_the_oracle(method):
 
 @BOTH
 @pytest.mark.parametrize(
-    "formula", ["y ~ x + z + (x | g)", "y ~ x + z + (x || g)", "y ~ 1 + (1 | g)", "y ~ x + (0 + x | g)", "y ~ 0 + x + (1 | g)"]
+    "formula",
+    ["y ~ x + z + (x | g)", "y ~ x + z + (x || g)", "y ~ 1 + (1 | g)", "y ~ x + (0 + x | g)", "y ~ 0 + x + (1 | g)"],
 )
 def test_estimates_are_generalised_least_squares_at_the_estimated_variances(formula, method):
     found = fit(formula, slopes(1), method)
@@ -414,7 +415,9 @@ def test_estimates_are_generalised_least_squares_at_the_estimated_variances(form
     q = found.design.layout.q
     np.testing.assert_allclose(found.ranef["g"], blup.reshape(-1, q), rtol=0, atol=ORACLE * np.abs(blup).max())
     np.testing.assert_allclose(found.ranef_sd["g"] ** 2, spread.reshape(-1, q), rtol=0, atol=ORACLE * spread.max())
-    np.testing.assert_allclose(found.fitted, data.X @ beta + data.Z @ blup, rtol=0, atol=ORACLE * np.abs(data.y).max())
+    np.testing.assert_allclose(
+        found.fitted, data.X @ beta + data.Z @ blup, rtol=0, atol=ORACLE * np.abs(data.y).max()
+    )
 
 
 def test_three_correlated_effects_are_at_a_maximum_of_the_oracle():
@@ -447,7 +450,9 @@ def no_slopes():
 @BOTH
 def test_singular_fits_are_maxima_too(method):
     """On the boundary no direction into the inside raises the dense likelihood."""
-    with pytest.warns(hb.SingularFit, match=rf"^The {method} fit of .* is singular: some combination of .* 'g' has no"):
+    with pytest.warns(
+        hb.SingularFit, match=rf"^The {method} fit of .* is singular: some combination of .* 'g' has no"
+    ):
         model = hb.Model(ONE_LINE, no_slopes())
         found = model.reml() if method == "REML" else model.ml()
     assert found.singular
@@ -467,7 +472,10 @@ def test_singular_fits_are_maxima_too(method):
 @pytest.mark.parametrize("scale", [1e-8, 1e-3, 1e3, 1e8])
 def test_the_unit_of_the_response_scales_everything_but_theta(method, scale):
     data = slopes(4)
-    one, other = fit("y ~ x + z + (x | g)", data, method), fit("y ~ x + z + (x | g)", data.assign(y=scale * data["y"]), method)
+    one, other = (
+        fit("y ~ x + z + (x | g)", data, method),
+        fit("y ~ x + z + (x | g)", data.assign(y=scale * data["y"]), method),
+    )
     dof = one.nobs - (len(one.fixef) if method == "REML" else 0)
     np.testing.assert_allclose(other.criterion, one.criterion + 2.0 * dof * np.log(scale), rtol=ORACLE)
     np.testing.assert_allclose(other.fixef, scale * one.fixef, rtol=FACTOR)
@@ -513,14 +521,22 @@ def test_a_year_gives_the_fit_of_the_centred_year(method):
     year = np.tile(np.arange(2000, 2011), 15)
     g = np.repeat(np.arange(15), 11)
     time = year - 2005
-    y = 3 + 0.2 * time + rng.standard_normal(15)[g] + 0.1 * rng.standard_normal(15)[g] * time + 0.5 * rng.standard_normal(165)
+    y = (
+        3
+        + 0.2 * time
+        + rng.standard_normal(15)[g]
+        + 0.1 * rng.standard_normal(15)[g] * time
+        + 0.5 * rng.standard_normal(165)
+    )
     data = pd.DataFrame({"y": y, "year": year, "time": time, "g": [f"g{k}" for k in g]})
     raw, moved = fit("y ~ year + (year | g)", data, method), fit("y ~ time + (time | g)", data, method)
     assert raw.converged
     assert not raw.singular
     np.testing.assert_allclose(raw.criterion, moved.criterion, rtol=ORACLE)
     np.testing.assert_allclose(raw.fixef["year"], moved.fixef["time"], rtol=FACTOR)
-    np.testing.assert_allclose(raw.fixef["Intercept"] + 2005 * raw.fixef["year"], moved.fixef["Intercept"], rtol=FACTOR)
+    np.testing.assert_allclose(
+        raw.fixef["Intercept"] + 2005 * raw.fixef["year"], moved.fixef["Intercept"], rtol=FACTOR
+    )
     np.testing.assert_allclose(raw.vcov.loc["year", "year"], moved.vcov.loc["time", "time"], rtol=FACTOR)
     np.testing.assert_allclose(raw.covariance[1, 1], moved.covariance[1, 1], rtol=FACTOR)
     np.testing.assert_allclose(raw.sigma, moved.sigma, rtol=FACTOR)

@@ -68,7 +68,6 @@ def groups_figure(lines: GroupLines | None) -> Figure | None:
             axes.plot(
                 here["x"], here["y"], linestyle="none", marker="o", markersize=3.4 if crowd <= 40 else 2.2,
                 markerfacecolor=INK, markeredgewidth=0.0, alpha=0.75 if crowd <= 40 else 0.35,
-                rasterized=crowd > 1000,
             )  # fmt: skip
             for _, line in drawn[level].iterrows() if level in drawn else []:
                 mark, width = LINES[line["pooling"]]

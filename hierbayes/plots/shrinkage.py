@@ -141,7 +141,7 @@ def _cloud(axes: Axes, x: np.ndarray, y: np.ndarray, window: tuple[float, float]
     axes.plot(ends, ends, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=3)
     if len(x) > CROWD:
         inside = (x >= low) & (x <= high)
-        shades = LinearSegmentedColormap.from_list("counts", ["#a6cee8", REML.color, "#004577"])
+        shades = LinearSegmentedColormap.from_list("counts", ["#a6cee8", REML.color, "#004577"], N=32)
         drawn = axes.hexbin(
             x[inside], y[inside], gridsize=42, mincnt=1, norm=LogNorm(), cmap=shades, linewidths=0.1,
             extent=(low, high, float(y.min()), float(y.max())),

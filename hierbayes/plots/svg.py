@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 
+from .style import look
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -39,12 +41,13 @@ def to_svg(figure: Figure, key: str) -> str:
     '<svg '
     """
     buffer = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": key, "svg.fonttype": "path"}):
+    with look(), mpl.rc_context({"svg.hashsalt": key, "svg.fonttype": "path"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = text[text.index("<svg ") :].strip()
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
     text = re.sub(r"<!--.*?-->\s*", "", text, flags=re.DOTALL)
+    text = re.sub(r"<path (?![^>]*\bd=)", '<path d="" ', text)  # the letter without ink, a space
     text = re.sub(r'\bid="', f'id="{key}-', text)
     text = re.sub(r'href="#', f'href="#{key}-', text)
     return text.replace("url(#", f"url(#{key}-")

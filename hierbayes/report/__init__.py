@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from types import ModuleType
-from typing import Any
 
 from .page import report
 
@@ -18,8 +17,7 @@ __all__ = ["report"]
 class _Callable(ModuleType):
     """The package under its own name, called as the function that it exports."""
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return report(*args, **kwargs)
+    __call__ = staticmethod(report)
 
 
 sys.modules[__name__].__class__ = _Callable

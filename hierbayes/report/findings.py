@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from hierbayes.reml import SINGULAR
 from hierbayes.results import FIXED, RESIDUAL, VARIANCE
 
 from .estimates import CORR, SD, SIGMA, Estimate
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 APART = 0.5
 """REML and the posterior are said to differ where they are this many posterior standard deviations apart."""
 EDGE = 1e-6
-"""A relative standard deviation, or a distance of a correlation from 1, that counts as the boundary."""
+"""A correlation that is this close to -1 or 1 counts as on the boundary."""
 MOST = 12
 """Coefficients that get a sentence of their own."""
 
@@ -100,7 +101,7 @@ def _vanishing(design: Design, rows: list[Estimate]) -> list[Estimate]:
     Z = np.concatenate([block.Z for block in design.blocks], axis=1)
     sizes = np.sqrt((Z**2).mean(axis=0))
     sds = [row for row in rows if row.kind == SD]
-    return [row for row, size in zip(sds, sizes, strict=True) if row.reml.estimate * size <= EDGE * sigma]
+    return [row for row, size in zip(sds, sizes, strict=True) if row.reml.estimate * size <= SINGULAR * sigma]
 
 
 def findings(

@@ -1,0 +1,489 @@
+"""The report: what it says against the fits, what kind of file it is, and how it fails."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import warnings
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import bambi as bmb
+import numpy as np
+import pandas as pd
+import pytest
+from fixtures_report import LEVELS, STUDIES, page, study
+
+import hierbayes as hb
+from hierbayes.cli import app
+from hierbayes.errors import ConvergenceWarning, HierbayesWarning, OutputError, SingularFit
+from hierbayes.report import provenance, sections
+from hierbayes.report.estimates import side_by_side
+from hierbayes.report.symbols import equations
+
+EVERY = pytest.mark.parametrize("name", sorted(STUDIES))
+VOID = {"meta", "br", "hr", "img", "input", "link", "col"}
+
+
+class Page(HTMLParser):
+    """A strict reader of a page: every element closed, every id once; keeps texts and tables."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.parents: list[tuple[str, ...]] = []
+        self.tables: list[list[list[str]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):  # noqa: D102
+        assert len({name for name, _ in attrs}) == len(attrs)
+        self.elements.append((tag, dict(attrs)))
+        self.parents.append(tuple(self.open))
+        self.ids += [value for name, value in attrs if name == "id"]
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+
+    def handle_startendtag(self, tag, attrs):  # noqa: D102
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.handle_endtag(tag)
+
+    def handle_endtag(self, tag):  # noqa: D102
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):  # noqa: D102
+        if "style" in self.open or "svg" in self.open:
+            return
+        self.words.append(data)
+        if {"td", "th"} & set(self.open):
+            self.tables[-1][-1][-1] += data
+
+    def all(self, tag):
+        """The attributes of every element of a kind."""
+        return [attrs for name, attrs in self.elements if name == tag]
+
+    @property
+    def text(self):
+        """All words outside figures."""
+        return " ".join("".join(self.words).split())
+
+    def table(self, *first):
+        """The rows of the table whose first cells are given, without white space around."""
+        tables = [[[" ".join(cell.split()) for cell in row] for row in table] for table in self.tables]
+        return next(table for table in tables if table[0][: len(first)] == list(first))
+
+
+def number(text):
+    """What a written number means."""
+    if text == "—":
+        return np.nan
+    text = text.replace("\N{MINUS SIGN}", "-").replace(",", "")
+    if "×10" in text:
+        mantissa, exponent = text.split("×10")
+        return float(mantissa) * 10.0 ** int(exponent.translate(str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")))
+    return float(text)
+
+
+def close(text, value):
+    """Whether a written number is the value, rounded."""
+    if text == "—":
+        return bool(np.isnan(value))
+    decimals = len(text.partition(".")[2]) if "×" not in text else 0
+    return (
+        abs(number(text) - value) <= 0.5000001 * 10.0**-decimals
+        if "×" not in text
+        else np.isclose(number(text), value, rtol=1e-3)
+    )
+
+
+# --- what kind of file ------------------------------------------------------------------------
+
+
+@EVERY
+def test_page_is_one_whole_accessible_document(name):
+    text = page(name)
+    read = Page(text)
+    assert text.startswith("<!DOCTYPE html>")
+    assert read.all("html") == [{"lang": "en"}]
+    assert len(read.all("title")) == len(read.all("h1")) == len(read.all("main")) == 1
+    assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in read.all("meta")
+    assert len(read.ids) == len(set(read.ids))
+    headings = [int(tag[1]) for tag, _ in read.elements if re.fullmatch("h[1-6]", tag)]
+    assert headings[0] == 1
+    assert all(after <= before + 1 for before, after in pairwise(headings))
+    referred = [attrs["aria-labelledby"] for _, attrs in read.elements if "aria-labelledby" in attrs]
+    referred += [attrs["href"][1:] for attrs in read.all("a")]
+    assert referred
+    assert set(referred) <= set(read.ids)
+
+
+@EVERY
+def test_page_asks_for_nothing_from_outside(name):
+    text = page(name)
+    read = Page(text)
+    assert not {"script", "link", "img", "iframe", "object", "embed"} & {tag for tag, _ in read.elements}
+    for _, attrs in read.elements:
+        assert "src" not in attrs
+        for key in ("href", "xlink:href"):
+            assert str(attrs.get(key, "#")).startswith("#")
+    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", text))
+    assert "@import" not in text
+    assert set(re.findall(r"https?://[^\"'\s<>]+", text)) <= {
+        "http://www.w3.org/2000/svg",
+        "http://www.w3.org/1999/xlink",
+    }
+
+
+@EVERY
+def test_tables_and_figures_are_described_and_scroll_on_their_own(name):
+    read = Page(page(name))
+    kinds = [tag for tag, _ in read.elements]
+    assert kinds.count("table") == kinds.count("caption") >= 5
+    assert all(attrs.get("scope") for attrs in read.all("th"))
+    for (tag, attrs), parents in zip(read.elements, read.parents, strict=True):
+        if tag in ("table", "svg", "math"):
+            assert "div" in parents
+        if tag == "svg":
+            assert attrs["role"] == "img"
+            assert len(attrs["aria-label"]) > 30
+    assert kinds.count("svg") == kinds.count("figure") == kinds.count("figcaption") >= 2
+
+
+def test_page_adapts_to_phone_paper_and_dark():
+    text = page("slopes")
+    for query in ("prefers-color-scheme: dark", "@media print", "max-width: 40rem"):
+        assert query in text
+    drawing = text[text.index("<svg") : text.index("</svg>")]
+    assert "var(--ink, #1f2328)" in drawing
+    assert not re.search(r"(?<!, )#1f2328", drawing)
+
+
+# --- what it says -----------------------------------------------------------------------------
+
+
+@EVERY
+def test_every_estimate_is_in_the_table(name):
+    made = study(name)
+    rows = [row for row in Page(page(name)).table("Parameter", "REML")[2:] if len(row) > 1]
+    columns = ["estimate", "std_error", "conf_low", "conf_high"]
+    reml, posterior = made.reml.tidy(), made.fit.tidy()
+    assert [row[0] for row in rows] == list(reml["term"])
+    for row, (_, a), (_, b) in zip(rows, reml.iterrows(), posterior.iterrows(), strict=True):
+        values = [*a[columns], *b[columns], (a["estimate"] - b["estimate"]) / b["std_error"]]
+        assert all(close(text, value) for text, value in zip(row[1:], values, strict=True)), row
+
+
+@EVERY
+def test_findings_come_before_everything_and_hold_both_intervals(name):
+    text = Page(page(name)).text
+    rows = side_by_side(study(name).reml.tidy(), study(name).fit.tidy())
+    first = text[text.index("Findings Data Model") : text.index("Variables of the formula")]
+    for row in rows:
+        if row.kind == "fixed" and (row.label != "Intercept" or "95% interval" not in first):
+            for side in (row.reml, row.posterior):
+                assert f"95% interval {row.show(side.low)} to {row.show(side.high)}" in first
+    assert ("REML and the posterior agree" in first) != ("REML and the posterior differ on" in first)
+
+
+def test_a_singular_fit_is_said_first_and_its_dashes_explained():
+    text = Page(page("singular")).text
+    assert text.index("The REML fit is singular.") < text.index("Every level has 5 rows")
+    assert text.index("The REML fit is singular.") < text.index("The average Yield")
+    assert "sd(Intercept) is 0, the end of its range" in text
+    rows = Page(page("singular")).table("Parameter", "REML")
+    dashes = {row[0]: row[2:5] for row in rows if row[0] in ("sd(Intercept)", "sigma")}
+    assert dashes == {"sd(Intercept)": ["—"] * 3, "sigma": ["—"] * 3}
+    assert "A dash: the REML fit is singular" in text
+    assert "The REML fit is singular" not in Page(page("slopes")).text
+
+
+def test_dropped_rows_are_said_first_and_in_the_data():
+    text = Page(page("gaps")).text
+    said = text.index("3 of 180 rows were left out. They have missing values in Reaction")
+    assert said < text.index("Reaction is ")
+    assert "3 of 180 rows were left out because of missing values in Reaction" in text[said + 40 :]
+    assert "No row was left out." in Page(page("slopes")).text
+
+
+def test_effects_of_categories_and_interactions_are_put_in_words():
+    text = Page(page("categories")).text
+    assert "the difference between recipe B and A where temp is 0" in text
+    assert "higher for each unit of temp where recipe is A." in text
+    assert "the interaction recipe[B]:temp" in text
+
+
+def test_the_share_of_the_groups_is_that_of_the_variances():
+    made = study("intercepts")
+    variances = made.reml.varcorr["vcov"]
+    assert f"make up {variances[0] / variances.sum():.0%} of the variance" in Page(page("intercepts")).text
+
+
+def test_priors_are_listed_with_their_origin():
+    priors = {
+        "Days": bmb.Prior("Laplace", mu=0, b=10),
+        "1|Subject": bmb.Prior("Normal", mu=0, sigma=bmb.Prior("HalfNormal", sigma=50)),
+        "Subject_corr": bmb.Prior("LKJ", eta=2),
+    }
+    model = hb.Model(STUDIES["slopes"][0], hb.load_data("sleepstudy"), priors=priors, center_predictors=False)
+    section = sections.priors_section(model)
+    listed = {row["label"]: (row["prior"], row["origin"]) for row in section["rows"]}
+    assert listed["Days"] == ("Laplace(mu=0, b=10)", "given")
+    assert listed["sd(Intercept)"] == ("HalfNormal(sigma=50)", "given")
+    assert listed["correlation of Intercept, Days"] == ("LKJ(eta=2)", "given")
+    assert {label for label, (_, origin) in listed.items() if origin == "automatic"} == {
+        "Intercept", "sd(Days)", "sigma",
+    }  # fmt: skip
+    assert (section["kept"], section["centered"], section["uniform"]) == (["Days"], False, False)
+
+    run = provenance.run_of(study("slopes").fit)
+    reproduced = sections.reproduce_section(model, run, Path("x.html"), None, 0.95)
+    assert reproduced["command"] == ""
+    space: dict = {}
+    start = reproduced["code"].index("priors = {")
+    exec(reproduced["code"][start : reproduced["code"].index("model = ")], {"bmb": bmb}, space)
+    assert {name: str(prior) for name, prior in space["priors"].items()} == {
+        name: str(prior) for name, prior in priors.items()
+    }
+    assert "center_predictors=False" in reproduced["code"]
+
+
+def test_convergence_table_holds_the_diagnostics():
+    made = study("slopes")
+    read = Page(page("slopes"))
+    table = next(t for t in read.tables if len(t[0]) == 4 and t[0][1] == "R-hat")
+    for row, (name, wanted) in zip(table[1:], made.fit.convergence.table.iterrows(), strict=True):
+        assert row[0] == name
+        assert number(row[1]) == pytest.approx(wanted["r_hat"], abs=6e-5)
+        assert number(row[2]) == pytest.approx(wanted["ess_bulk"], abs=0.6)
+        assert number(row[3]) == pytest.approx(wanted["ess_tail"], abs=0.6)
+    assert "Divergent draws: 0 of 800." in read.text
+
+
+def test_group_effects_of_all_levels_or_of_both_ends():
+    table = Page(page("slopes")).tables
+    levels = [t for t in table if t[0][0] == "Level"]
+    assert [len(t) - 2 for t in levels] == [18, 18]
+    crowd = Page(page("crowd"))
+    levels = [t for t in crowd.tables if t[0][0] == "Level"]
+    assert [len(t) - 2 for t in levels] == [50, 50]
+    means = study("crowd").table.query("effect == 'Intercept'").sort_values("mean")["level"]
+    assert [row[0] for row in levels[0][2:]] == [*means[:25], *means[-25:]]
+    assert "The tables show 50 of 10,000 levels" in crowd.text
+    assert len(page("crowd")) < 1_500_000
+    assert f"{LEVELS:,}" in crowd.text
+
+
+def test_uncorrelated_effects_have_no_correlation_anywhere():
+    text = page("uncorrelated")
+    assert "corr(" not in text
+    assert "LKJ" not in text
+    assert "deviations of one level are independent" in Page(text).text
+
+
+@pytest.mark.parametrize(
+    ("name", "count"), [("slopes", 3), ("uncorrelated", 4), ("intercepts", 3), ("categories", 3)]
+)
+def test_equations_are_well_formed_and_name_the_predictors(name, count):
+    model = study(name).model
+    made = equations(model.design, sections.categorical(model.data))
+    assert len(made) == count
+    texts = ["".join(ET.fromstring(equation).itertext()) for equation in made]
+    wanted = {
+        "slopes": "yij=β0+b0j+(β1+b1j)Daysij+εij",
+        "uncorrelated": "yij=β0+b0j+(β1+b1j)Daysij+εij",
+        "intercepts": "yij=β0+b0j+εij",
+        "categories": "yij=β0+b0j+β1[recipe=B]ij+β2[recipe=C]ij"
+        "+β3tempij+β4[recipe=B]ijtempij+β5[recipe=C]ijtempij+εij",
+    }
+    assert texts[0] == wanted[name]
+    assert texts[-1] == "εij∼N(0,σ2)"
+
+
+def test_text_of_the_data_cannot_break_the_page():
+    data = hb.load_data("sleepstudy").assign(Subject=lambda d: "<b>&\"'" + d["Subject"].astype(str))
+    model = hb.Model(STUDIES["slopes"][0], data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a short run on purpose
+        fit = model.fit(draws=50, tune=100, seed=1, progress=False)
+        text = sections_page(model, fit, title="<script>alert(1)</script>")
+    read = Page(text)
+    assert not read.all("script")
+    assert not read.all("b")
+    assert read.table("Level")[2][0].startswith("<b>&\"'")
+
+
+def sections_page(model, fit, **arguments):
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        return hb.report(model, Path(folder, "x.html"), fit=fit, **arguments).read_text(encoding="utf-8")
+
+
+def test_level_of_the_intervals():
+    made = study("intercepts")
+    read = Page(sections_page(made.model, made.fit, conf_level=0.8, title="Dyes"))
+    assert read.text.startswith("Dyes")
+    row = next(row for row in read.table("Parameter", "REML") if row[0] == "Intercept")
+    wanted = made.fit.tidy(0.8).iloc[0]
+    assert close(row[7], wanted["conf_low"])
+    assert close(row[8], wanted["conf_high"])
+    assert "80% Wald intervals" in read.text
+    assert "conf_level=0.8" in read.text
+
+
+# --- reproduction -----------------------------------------------------------------------------
+
+
+def test_the_code_of_the_report_makes_the_report_again(tmp_path, monkeypatch):
+    read = Page(page("slopes"))
+    code = "".join(read.words)
+    code = code[code.index("import hierbayes") : code.index("On the command line")]
+    monkeypatch.chdir(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a short run on purpose
+        exec(code, {})
+    assert Path("slopes.html").read_text(encoding="utf-8") == page("slopes")
+
+
+def test_the_command_of_the_report_makes_the_report_again(tmp_path, monkeypatch, capsys):
+    text = "".join(Page(page("categories")).words)
+    command = re.search(r"^ *(hierbayes report .*)$", text, re.MULTILINE)[1]
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        app(shlex.split(command)[1:])
+    assert (ended.value.code, capsys.readouterr().out) == (0, "wrote categories.html\n")
+    assert Path("categories.html").read_text(encoding="utf-8") == page("categories")
+
+
+def test_data_sets_are_recognised_by_their_contents():
+    formula, make = STUDIES["slopes"]
+    assert provenance.known_data(study("slopes").model) == "sleepstudy"
+    changed = make()
+    changed.loc[0, "Reaction"] += 1e-3
+    assert provenance.known_data(hb.Model(formula, changed)) is None
+    assert provenance.known_data(study("gaps").model) is None
+    assert provenance.known_data(study("crowd").model) is None
+
+
+def test_versions_are_listed():
+    text = Page(page("slopes")).text
+    for name in ("hierbayes", "python", "pymc", "bambi", "arviz", "nutpie", "numba", "numpy", "pandas"):
+        assert re.search(rf"{name} \d+\.\d+", text[text.index("Versions") :])
+
+
+# --- files and warnings -----------------------------------------------------------------------
+
+
+def fresh():
+    return hb.Model(*[STUDIES["slopes"][0], hb.load_data("sleepstudy")])
+
+
+@pytest.mark.parametrize(
+    ("where", "reason"),
+    [("file.txt/report.html", "cannot be written"), ("missing/report.html", "no folder"), ("folder", "is a folder")],
+)
+def test_a_path_that_cannot_be_written_is_refused_before_sampling(tmp_path, where, reason):
+    (tmp_path / "file.txt").write_text("x")
+    (tmp_path / "folder").mkdir()
+    model = fresh()
+    with pytest.raises(OutputError, match=reason) as refused:
+        hb.report(model, tmp_path / where)
+    assert str(refused.value).count("\n") == 0
+    assert "marginal" not in vars(model)  # nothing has been prepared for the sampler
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file.txt", "folder"]
+
+
+def test_a_device_is_not_replaced():
+    with pytest.raises(OutputError, match="not an ordinary file"):
+        hb.report(fresh(), "/dev/null")
+    assert Path("/dev/null").is_char_device()
+
+
+class Unwritable:
+    """A title that cannot be written."""
+
+    def __str__(self):
+        raise RuntimeError("no title")
+
+
+def test_after_a_failure_the_old_report_is_still_there(tmp_path):
+    path = tmp_path / "report.html"
+    path.write_text("the old one")
+    made = study("slopes")
+    with pytest.raises(RuntimeError, match="no title"):
+        hb.report(made.model, path, fit=made.fit, title=Unwritable())
+    assert path.read_text() == "the old one"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_is_followed_and_permissions_are_the_usual_ones(tmp_path):
+    (tmp_path / "real").mkdir()
+    link = tmp_path / "link.html"
+    link.symlink_to(tmp_path / "real" / "report.html")
+    (tmp_path / "other.txt").write_text("x")
+    made = study("intercepts")
+    assert hb.report(made.model, link, fit=made.fit) == link
+    assert link.is_symlink()
+    written = tmp_path / "real" / "report.html"
+    assert written.stat().st_mode == (tmp_path / "other.txt").stat().st_mode
+    assert [path.name for path in written.parent.iterdir()] == ["report.html"]
+
+
+def test_warnings_reach_the_caller_once_and_from_his_line(tmp_path):
+    model = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff2"))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", HierbayesWarning)
+        path = hb.report(model, tmp_path / "x.html", seed=1, draws=30, tune=50, chains=2, progress=False)
+    messages = [str(warning.message) for warning in caught]
+    assert len(messages) == len(set(messages)) >= 2
+    assert {warning.category for warning in caught} == {SingularFit, ConvergenceWarning}
+    assert {warning.filename for warning in caught} == {__file__}
+    text = Page(path.read_text(encoding="utf-8")).text
+    first = text[: text.index("The average Yield")]
+    assert "The sampler gives reason for doubt." in first
+    assert "These draws should not be trusted yet." in text
+    for warning in caught:
+        if warning.category is ConvergenceWarning:
+            assert " ".join(str(warning.message).split()) in first
+
+
+def test_a_fit_of_another_model_is_refused(tmp_path):
+    other = hb.Model("Reaction ~ Days + (1 | Subject)", hb.load_data("sleepstudy"))
+    with pytest.raises(ValueError, match="another model"):
+        hb.report(other, tmp_path / "x.html", fit=study("slopes").fit)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        hb.report(study("slopes").model, tmp_path / "x.html", fit=study("slopes").fit, conf_level=95)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_numbers_far_from_one_are_powers_of_ten():
+    data = hb.load_data("Dyestuff").assign(Yield=lambda d: d["Yield"] * 1e-14)
+    rows = side_by_side(*(two := (hb.Model("Yield ~ 1 + (1 | Batch)", data).reml().tidy(),) * 2))
+    assert rows[0].cells()[0] == "1.528×10⁻¹¹"
+    assert close(rows[0].cells()[0], two[0]["estimate"][0])
+
+
+def test_an_unnamed_source_leaves_a_placeholder():
+    model = hb.Model(
+        "y ~ x + (1 | g)", pd.DataFrame({"y": [1.0, 2, 4, 3, 5, 7], "x": [1.0, 2, 1, 3, 2, 2], "g": list("aabbcc")})
+    )
+    run = provenance.run_of(study("slopes").fit)
+    section = sections.reproduce_section(model, run, Path("x.html"), None, 0.95)
+    assert "data = ..." in section["code"]
+    assert "DATA.csv" in section["command"]
+    named = sections.reproduce_section(model, run, Path("x.html"), "my data.csv", 0.95)
+    assert 'pd.read_csv("my data.csv")' in named["code"]
+    assert shlex.split(named["command"])[:4] == ["hierbayes", "report", "my data.csv", "y ~ x + (1 | g)"]
