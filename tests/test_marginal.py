@@ -25,6 +25,8 @@ from hierbayes.priors import Prior, Priors
 
 VALUE = 1e-9
 """Relative, against the dense oracle."""
+VALUE_AT_RATIO = 1e-7
+"""Relative, for sd/σ up to 1e4: of the sixteen digits of K, twice the digits of the ratio cancel."""
 REPARAMETRISED = 1e-8
 """Relative, where one side carries predictors around 2000 through a change of coordinates."""
 CONDITIONAL = 1e-8
@@ -223,8 +225,20 @@ def test_variance_ratios_far_from_one(name, ratio):
     )
 
 
-VALUE_AT_RATIO = 1e-7
-"""Relative, for sd/σ up to 1e4: of the sixteen digits of K, twice the digits of the ratio cancel."""
+@SEVERAL
+@pytest.mark.parametrize("setting", ["flat", "normal", "mixed", "mixed, centred"])
+def test_what_double_precision_cannot_tell_is_not_probable(name, setting):
+    """Sums of squares that are nothing but rounding could turn negative, and an impossible θ into the best of all."""
+    design = CASES[name]
+    marginal = Marginal(design, settings(design)[setting])
+    theta = some_theta(design, kept=np.full(int(marginal.kept.sum()), 0.6))
+    here = marginal.log_density(theta)[0]
+    q, at_sigma = design.layout.q, design.layout.q + design.layout.n_partial
+    for factor in 10.0 ** np.arange(5, 22):
+        for where, by in ((slice(at_sigma, at_sigma + 1), 1.0 / factor), (slice(0, q), factor)):
+            moved = theta.copy()
+            moved[where] *= by
+            assert marginal.log_density(moved)[0] < here
 
 
 # --- units ----------------------------------------------------------------------------------------
@@ -233,7 +247,7 @@ VALUE_AT_RATIO = 1e-7
 @SEVERAL
 @pytest.mark.parametrize("scale", [1e-8, 1e8])
 def test_the_unit_of_the_response(name, scale):
-    """y → c y, θ → c θ: the density changes by c⁻ⁿ, and what is integrated by cᵖ."""
+    """With y → c y and θ → c θ the density changes by c⁻ⁿ, and what is integrated by cᵖ."""
     design = CASES[name]
     p = design.X.shape[1]
     scaled = replace(design, y=scale * design.y)
@@ -347,6 +361,7 @@ class Prescribed(np.random.Generator):
         self.values = values
 
     def standard_normal(self, size):
+        """Return the given numbers."""
         return self.values.reshape(size).copy()
 
 

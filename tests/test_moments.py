@@ -99,7 +99,7 @@ def test_every_level_keeps_its_cross_products(name):
     ],
 )
 def test_equal_levels_share_lanes(name, lanes):
-    """q (p + 1) lanes stand for all levels with the same A; levels of their own keep theirs."""
+    """As many as q (p + 1) lanes stand for all levels with the same A; levels of their own keep theirs."""
     m = take_moments(CASES[name])
     assert m.A.shape[2] == m.M.shape[2] == len(m.count) == lanes
     assert m.count.sum() == m.J

@@ -248,14 +248,14 @@ def test_wild_proposals_are_refused_without_an_error(data, far):
 
 @pytest.mark.parametrize("sign", [-1.0, 1.0])
 def test_correlations_near_one_keep_their_prior(data, sign):
-    """log u + log(1 - u) does not lose its digits where u is close to 0 or 1: under LKJ(1) it falls like -|x|."""
+    """The sum log u + log(1 - u) keeps its digits near u = 0 and 1: under LKJ(1) it falls like -|x|."""
     model, target = make(data, "correlated")
     x = positions(target, model, 1)[0]
     values = []
-    for far in (20.0, 30.0):
+    for far in (30.0, 36.0):
         x[target.kinds == PARTIAL] = sign * far
         values.append(log_posterior(x, model.marginal.packed, target.table)[0])
-    np.testing.assert_allclose(values[0] - values[1], 10.0, atol=1e-6)  # the likelihood moves by about 1e-8
+    np.testing.assert_allclose(values[0] - values[1], 6.0, atol=1e-6)  # the likelihood hardly moves
 
 
 def test_other_priors_need_the_graph(data):

@@ -180,7 +180,7 @@ def test_random_effects_are_those_of_lme4(fits, name, method):
     np.testing.assert_allclose(found.fitted[:5], expected["fitted_first5"], rtol=FIXEF)
 
 
-# --- lme4's numbers for the embedded data, with us everywhere ----------------------------------------
+# --- lme4's numbers for the embedded data, with us everywhere -------------------------------------
 
 SLEEPSTUDY = "Reaction ~ Days + (Days | Subject)"
 PINNED = {
@@ -239,7 +239,7 @@ def test_embedded_data_give_the_published_fits(name, formula, method):
         np.testing.assert_allclose(np.sqrt(np.diag(found.vcov)), expected["se"], rtol=FIXEF)
 
 
-# --- closed forms -----------------------------------------------------------------------------------
+# --- closed forms ---------------------------------------------------------------------------------
 
 
 def one_way(data, response, group):
@@ -344,7 +344,7 @@ def test_no_variance_between_groups_is_least_squares():
     np.testing.assert_allclose(found.residuals, data["y"] - X @ beta, rtol=0, atol=CLOSED)
 
 
-# --- the dense oracle --------------------------------------------------------------------------------
+# --- the dense oracle -----------------------------------------------------------------------------
 
 
 def oracle_loglik(design, Sigma, sigma, method):
@@ -392,6 +392,16 @@ def test_the_estimate_maximises_the_oracle(method):
     assert searched.success
     np.testing.assert_allclose(-searched.fun, found.loglik, rtol=ORACLE)
     np.testing.assert_allclose(searched.x, x, atol=1e-4)  # a simplex knows the argument to the root of its tolerance
+
+
+@BOTH
+def test_no_fixed_effect_is_the_plain_likelihood(method):
+    """With nothing to integrate, REML and ML are the same."""
+    found = fit("y ~ 0 + (1 | g)", slopes(1), method)
+    V = response_covariance(dense(found.design), found.covariance, found.sigma)
+    np.testing.assert_allclose(log_normal(found.design.y, np.zeros(found.nobs), V), found.loglik, rtol=ORACLE)
+    assert found.fixef.empty
+    assert found.tidy()["term"].tolist() == ["sd(Intercept)", "sigma"]
 
 
 @BOTH
@@ -450,10 +460,8 @@ def no_slopes():
 @BOTH
 def test_singular_fits_are_maxima_too(method):
     """On the boundary no direction into the inside raises the dense likelihood."""
-    with pytest.warns(
-        hb.SingularFit, match=rf"^The {method} fit of .* is singular: some combination of .* 'g' has no"
-    ):
-        model = hb.Model(ONE_LINE, no_slopes())
+    model = hb.Model(ONE_LINE, no_slopes())
+    with pytest.warns(hb.SingularFit, match=rf"^The {method} fit of .* is singular: .* random effects of 'g' has no"):
         found = model.reml() if method == "REML" else model.ml()
     assert found.singular
     assert found.converged
@@ -465,7 +473,7 @@ def test_singular_fits_are_maxima_too(method):
         assert oracle_loglik(found.design, inside, found.sigma, method) < best
 
 
-# --- invariances ---------------------------------------------------------------------------------------
+# --- invariances ----------------------------------------------------------------------------------
 
 
 @BOTH
@@ -488,7 +496,7 @@ def test_the_unit_of_the_response_scales_everything_but_theta(method, scale):
 @BOTH
 @pytest.mark.parametrize("scale", [1e-6, 1e6])
 def test_the_unit_of_a_predictor(method, scale):
-    """x → c x divides slopes by c; REML changes by the log of the determinant of the change, ML not at all."""
+    """A change x → c x divides slopes by c; REML changes by the log determinant of the change, ML not at all."""
     data = slopes(4)
     one = fit("y ~ x + z + (x | g)", data, method)
     other = fit("y ~ x + z + (x | g)", data.assign(x=scale * data["x"]), method)
@@ -502,7 +510,7 @@ def test_the_unit_of_a_predictor(method, scale):
 @BOTH
 @pytest.mark.parametrize("shift", [10.0, -2000.0])
 def test_the_origin_of_a_predictor(method, shift):
-    """x → x - m moves the intercept to x = m, for the fixed and for the random effects alike."""
+    """A change x → x - m moves the intercept to x = m, for the fixed and for the random effects alike."""
     data = slopes(4)
     one = fit("y ~ x + z + (x | g)", data, method)
     other = fit("y ~ x + z + (x | g)", data.assign(x=data["x"] - shift), method)
@@ -598,7 +606,7 @@ def test_order_and_units_never_matter(seed, sizes, order, scale, formula):
         assert one.singular == other.singular
 
 
-# --- the table --------------------------------------------------------------------------------------------
+# --- the table ------------------------------------------------------------------------------------
 
 
 def second_derivatives(function, x, h=0.01):

@@ -20,7 +20,8 @@ import hierbayes as hb
 from hierbayes.cli import app
 from hierbayes.errors import ConvergenceWarning, HierbayesWarning, OutputError, SingularFit
 from hierbayes.report import provenance, sections
-from hierbayes.report.estimates import side_by_side
+from hierbayes.report.estimates import Estimate, Side, side_by_side
+from hierbayes.report.findings import _agreement, _average
 from hierbayes.report.symbols import equations
 
 EVERY = pytest.mark.parametrize("name", sorted(STUDIES))
@@ -223,6 +224,65 @@ def test_effects_of_categories_and_interactions_are_put_in_words():
     assert "the difference between recipe B and A where temp is 0" in text
     assert "higher for each unit of temp where recipe is A." in text
     assert "the interaction recipe[B]:temp" in text
+
+
+def estimate(label, reml, posterior=None, kind="fixed"):
+    """A parameter with estimates one standard deviation wide."""
+    a, b = (Side(value, 1.0, value - 2, value + 2) for value in (reml, reml if posterior is None else posterior))
+    return Estimate(kind, label, label, a, b)
+
+
+@pytest.mark.parametrize(
+    ("formula", "label", "value", "claim"),
+    [
+        ("y ~ x + (1 | g)", "x", 3, "y is 3.000 higher for each unit of x."),
+        ("y ~ x + (1 | g)", "x", -3, "y is 3.000 lower for each unit of x."),
+        ("y ~ x + (1 | g)", "x", 1, "The data do not settle the direction of the effect of x."),
+        ("y ~ a + (1 | g)", "a[q]", -3, "y is 3.000 lower for a q than for p."),
+        ("y ~ 0 + a + (1 | g)", "a[q]", 1, "The average y for a q is 1.000."),
+        ("y ~ a * x + (1 | g)", "x", 3, "y is 3.000 higher for each unit of x where a is p."),
+        ("y ~ a * x + (1 | g)", "a[q]", 3, "y is 3.000 higher for a q than for p where x is 0."),
+        (
+            "y ~ a * x + (1 | g)",
+            "a[q]:x",
+            3,
+            "The change of y for each unit of x is 3.000 higher for a q than for p.",
+        ),
+        ("y ~ a:x + (1 | g)", "a[q]:x", 3, "y is 3.000 higher for each unit of x for a q."),
+        ("y ~ x * z + (1 | g)", "x:z", -3, "The interaction x:z is −3.000."),
+        ("y ~ np.exp(x) + (1 | g)", "np.exp(x)", 3, "The coefficient of np.exp(x) is 3.000."),
+    ],
+)
+def test_coefficients_in_words(formula, label, value, claim):
+    rng = np.random.default_rng(0)
+    data = pd.DataFrame(rng.normal(size=(60, 3)), columns=["y", "x", "z"])
+    data = data.assign(a=rng.choice(["p", "q"], 60), g=np.tile(list("ABCDEF"), 10))
+    model = hb.Model(formula, data)
+    assert label in model.design.labels
+    found = _average(estimate(label, value), model.design, data, "95%", sections.references(model.design, data))
+    assert found.claim == claim
+
+
+def test_agreement_in_words():
+    sigma = estimate("sigma", 5, kind="sigma")
+    assert _agreement([estimate("x", 3, 3.4), sigma]).claim == "REML and the posterior agree."
+    skewed = _agreement([estimate("sd(x)", 1, 2, "sd"), sigma])
+    assert skewed.claim == "REML and the posterior differ on sd(x)."
+    assert "skewed posterior" in skewed.evidence
+    moved = _agreement([estimate("x", 1, 2), sigma])
+    assert "see which priors" in moved.evidence
+    many = _agreement([estimate(f"x{k}", 0, k) for k in range(8)])
+    assert many.claim == "REML and the posterior differ on 7 of 8 parameters."
+    assert re.findall(r"x\d", many.evidence) == ["x7", "x6", "x5", "x4"]
+
+
+def test_a_transformed_response_is_still_the_response():
+    data = hb.load_data("Dyestuff")
+    section = sections.data_section(hb.Model("np.log(Yield) ~ 1 + (1 | Batch)", data))
+    assert {row["name"]: row["role"] for row in section["variables"]} == {
+        "Yield": "response",
+        "Batch": "grouping factor",
+    }
 
 
 def test_the_share_of_the_groups_is_that_of_the_variances():

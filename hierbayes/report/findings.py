@@ -25,6 +25,8 @@ EDGE = 1e-6
 """A correlation that is this close to -1 or 1 counts as on the boundary."""
 MOST = 12
 """Coefficients that get a sentence of their own."""
+FEW = 4
+"""Disagreements that are spelled out."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,10 @@ def findings(
 def _average(row: Estimate, design: Design, data: pd.DataFrame, level: str, references: dict[str, str]) -> Finding:
     if row.label == "Intercept":
         return Finding(f"The average {design.response} is {row.show(row.reml.estimate)}.", _numbers(row, level))
+    cell = _cell(row.label, data, references)
+    if cell and len(_parts(row.label)) == 1:
+        mean = row.show(row.reml.estimate)
+        return Finding(f"The average {design.response} for {cell[0]} {cell[1]} is {mean}.", _numbers(row, level))
     both, neither = _zero(row)
     if both:
         claim = _comparison(row, design, data, references)
@@ -199,7 +205,8 @@ def _subject(label: str, design: Design, references: dict[str, str]) -> str:
         return f"the difference between {category[0]} {category[1]} and {references[category[0]]}" + _where(
             label, design, references
         )
-    return f"the effect of {label}" + _where(label, design, references)
+    what = "coefficient" if "[" in label or "(" in label else "effect"
+    return f"the {what} of {label}" + _where(label, design, references)
 
 
 def _comparison(row: Estimate, design: Design, data: pd.DataFrame, references: dict[str, str]) -> str:
@@ -214,7 +221,7 @@ def _comparison(row: Estimate, design: Design, data: pd.DataFrame, references: d
             return f"{design.response} is {amount} for {name} {level} than for {references[name]}{where}."
         if row.label in data.columns:
             return f"{design.response} is {amount} for each unit of {row.label}{where}."
-        return f"The coefficient of {row.label} is {amount} than zero{where}."
+        return f"The coefficient of {row.label} is {row.show(row.reml.estimate)}{where}."
     known = [category for category in categories if category]
     if len(parts) == 2 and len(known) == 1:
         name, level = known[0]
@@ -223,7 +230,20 @@ def _comparison(row: Estimate, design: Design, data: pd.DataFrame, references: d
             f"The change of {design.response} for each unit of {slope} is {amount} for {name} {level} "
             f"than for {references[name]}."
         )
-    return f"The interaction {row.label} is {amount} than zero."
+    cell = _cell(row.label, data, references)
+    if len(parts) == 2 and cell:
+        slope = parts[1] if parts[0] == f"{cell[0]}[{cell[1]}]" else parts[0]
+        return f"{design.response} is {amount} for each unit of {slope} for {cell[0]} {cell[1]}."
+    return f"The interaction {row.label} is {row.show(row.reml.estimate)}."
+
+
+def _cell(label: str, data: pd.DataFrame, references: dict[str, str]) -> tuple[str, str] | None:
+    """Predictor and level of the first part that stands for one category by itself, without a reference level."""
+    for part in _parts(label):
+        match = re.fullmatch(r"(.+)\[(.+)\]", part)
+        if match and match[1] in data.columns and match[1] not in references:
+            return match[1], match[2]
+    return None
 
 
 def _where(label: str, design: Design, references: dict[str, str]) -> str:
@@ -297,23 +317,28 @@ def _agreement(rows: list[Estimate]) -> Finding:
             f"Every REML estimate is within {abs(widest.gap):.2f} posterior standard deviations of the posterior "
             f"mean; the largest gap is that of {widest.label}.",
         )
+    first = apart[:FEW]
     listed = _joined(
         [
             f"{row.label} (REML {row.show(row.reml.estimate)}, posterior mean {row.show(row.posterior.estimate)}, "
             f"{abs(row.gap):.1f} posterior standard deviations apart)"
-            for row in apart
+            for row in first
         ]
     )
-    why = ""
-    if any(row.kind == SD for row in apart):
+    if len(apart) > FEW:
+        claim = f"REML and the posterior differ on {len(apart)} of {len(rows)} parameters."
+        listed = f"The widest gaps: {listed}."
+    else:
+        claim = f"REML and the posterior differ on {_joined([row.label for row in apart])}."
+        listed = f"{listed}." + (" Everything else agrees." if len(apart) < len(rows) else "")
+    if all(row.kind in (SD, SIGMA) and row.gap < 0 for row in apart):
         why = (
-            " A standard deviation has a skewed posterior: its mean lies above its most likely value, the more so "
+            "A standard deviation has a skewed posterior: its mean lies above its most likely value, the more so "
             "the fewer the levels."
         )
-    rest = "Everything else agrees." if len(apart) < len(rows) else ""
-    return Finding(
-        f"REML and the posterior differ on {_joined([row.label for row in apart])}.", f"{listed}. {rest}{why}"
-    )
+    else:
+        why = "REML takes one value of the variances and no priors; see which priors the posterior has."
+    return Finding(claim, f"{listed} {why}")
 
 
 def _joined(parts: list[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,7 +86,9 @@ def data_section(model: Model) -> dict[str, Any]:
     variables = []
     for name in map(str, data.columns):
         values = data[name]
-        role = "response" if name == design.response else "grouping factor" if name in factors else "predictor"
+        role = "grouping factor" if name in factors else "predictor"
+        if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", design.response):
+            role = "response"
         if name in factors and any(name in term.name.split(":") for term in design.terms):
             role = "predictor, grouping factor"
         if name in texts or name in factors:
