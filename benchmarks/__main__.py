@@ -112,12 +112,16 @@ def markdown(found: dict[str, Any]) -> str:
     cold = found["cold"]
     lines += [
         "First fit with empty caches (compilation included): "
-        + (cold["failed"] if "failed" in cold else f"{cold['seconds']:.1f} s; the second in that process {cold['again']:.2f} s"),
+        + (
+            cold["failed"]
+            if "failed" in cold
+            else f"{cold['seconds']:.1f} s; the second in that process {cold['again']:.2f} s"
+        ),
         "",
         ", ".join(f"`{name}` {seconds:.2f} s" for name, seconds in found["start_up"].items()),
         "",
-        "`seconds`: formula and data frame to estimates, in a process that has imported; `again`: once more in the same "
-        "process. ESS: smallest bulk effective sample size of the parameters of 4 x 1000 draws.",
+        "`seconds`: formula and data frame to estimates, in a process that has imported; `again`: once more in the "
+        "same process. ESS: smallest bulk effective sample size of the parameters of 4 x 1000 draws.",
     ]
     for case, results in found["cases"].items():
         formula, size = CASES[case]

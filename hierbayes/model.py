@@ -61,7 +61,8 @@ class Model:
     >>> import hierbayes as hb
     >>> model = hb.Model("Reaction ~ Days + (Days | Subject)", hb.load_data("sleepstudy"))
     >>> model.design
-    Design('Reaction ~ Days + (Days | Subject)': 180 rows, 2 fixed effects, 2 random effects for each of 18 levels of Subject)
+    Design('Reaction ~ Days + (Days | Subject)': 180 rows, 2 fixed effects,
+           2 random effects for each of 18 levels of Subject)
     """
 
     def __init__(
@@ -83,11 +84,11 @@ class Model:
         caller = sys._getframe(1)
         self._namespace = from_bambi.names_used(self._parsed, {**caller.f_globals, **caller.f_locals})
         self.data, self.design = from_bambi.read_design(self._parsed, data, self._namespace, dropna)
-        self._given = dict(priors or {})
-        from_bambi.check_prior_names(self.design, self._given)
-        self._center = center_predictors
+        self.given_priors = dict(priors or {})
+        from_bambi.check_prior_names(self.design, self.given_priors)
+        self.center_predictors = center_predictors
         self.moments: Moments = take_moments(self.design)
-        if self._given:
+        if self.given_priors:
             _ = self.priors
         if self.design.n_dropped:
             columns = ", ".join(map(repr, self.design.dropped_columns))
@@ -100,7 +101,9 @@ class Model:
     @cached_property
     def priors(self) -> Priors:
         """The priors in use, given and automatic."""
-        return from_bambi.read_priors(self.design, self.data, self._namespace, self._given, self._center)
+        return from_bambi.read_priors(
+            self.design, self.data, self._namespace, self.given_priors, self.center_predictors
+        )
 
     @cached_property
     def bambi(self) -> Any:

@@ -148,7 +148,7 @@ def model_section(model: Model) -> dict[str, Any]:
 
 def priors_section(model: Model) -> dict[str, Any]:
     """The priors, where they come from, and what is done with them."""
-    design, priors, given = model.design, model.priors, model._given
+    design, priors, given = model.design, model.priors, model.given_priors
     factor = design.factor.name
     rows = []
 
@@ -272,10 +272,12 @@ def reproduce_section(
     """Formula, code, command, seed and versions."""
     source = provenance.known_data(model) if source is None else source
     formula = model.design.formula
-    simple = not model._given and model._center and run.usual
+    simple = not model.given_priors and model.center_predictors and run.usual
     return {
         "formula": formula,
-        "code": provenance.python_code(formula, source, run, path, model._given, model._center, conf_level),
+        "code": provenance.python_code(
+            formula, source, run, path, model.given_priors, model.center_predictors, conf_level
+        ),
         "command": provenance.command_line(formula, source, run, path) if simple and conf_level == 0.95 else "",
         "source": source,
         "seed": run.seed,
