@@ -20,6 +20,7 @@ from typing import Any
 
 from benchmarks.cases import CASES, load
 from benchmarks.contenders import CONTENDERS, run
+from hierbayes.output import write_whole
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("hierbayes", "statsmodels", "bambi", "pymc", "nutpie", "numba", "numpy", "pandas")
@@ -99,11 +100,15 @@ def main() -> None:
         for contender in CONTENDERS:
             print(f"{case}: {contender}", flush=True)
             found["cases"][case][contender] = _child(case, contender, arguments.limit)
+            save(found)
+    print(markdown(found))
+
+
+def save(found: dict[str, Any]) -> None:
+    """Write what has been measured so far, so that an interrupted run loses nothing."""
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "latest.json").write_text(json.dumps(found, indent=2) + "\n")
-    text = markdown(found)
-    (RESULTS / "latest.md").write_text(text)
-    print(text)
+    write_whole(RESULTS / "latest.json", json.dumps(found, indent=2) + "\n")
+    write_whole(RESULTS / "latest.md", markdown(found))
 
 
 def markdown(found: dict[str, Any]) -> str:
