@@ -472,9 +472,11 @@ def profile(
         unit = np.zeros(p)
         for i in range(p):
             value += 2.0 * math.log(chol[i, i])
-            unit[:] = 0.0
             unit[i] = 1.0
-            K_bar[i, :p] += _solve(chol, unit)
+            row = _solve(chol, unit)
+            unit[i] = 0.0
+            for j in range(p):
+                K_bar[i, j] += row[j]
     return value, absorb_adjoint(A, count, M, L, K_bar, 1.0), math.sqrt(quadratic / dof), t, chol
 
 

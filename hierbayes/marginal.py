@@ -135,10 +135,13 @@ def log_density(theta: np.ndarray, packed: np.ndarray) -> tuple[float, np.ndarra
                 L_bar[i, j] += E[k, i] * relative_bar[k, j] / sigma
     gradient = np.empty(theta.size)
     sd_bar, partial_bar = factor_adjoint(theta[:q], theta[q : q + partials], sizes, correlated, L_bar)
-    gradient[:q] = sd_bar
-    gradient[q : q + partials] = partial_bar
+    for i in range(q):
+        gradient[i] = sd_bar[i]
+    for i in range(partials):
+        gradient[q + i] = partial_bar[i]
     gradient[q + partials] = sigma_bar / scale - shift / sigma
-    gradient[q + partials + 1 :] = kept_bar
+    for i in range(kept_bar.size):
+        gradient[q + partials + 1 + i] = kept_bar[i]
     return value - n * math.log(scale), gradient
 
 
@@ -172,9 +175,12 @@ def _condition(
             us[s, i] = u[i] + noise[s, i]
             for a in range(Di.shape[0]):
                 t[a] -= Di[a, i] * noise[s, i]
-        ts[s] = t
-        relatives[s] = relative
-        factors[s] = L
+        for a in range(t.size):
+            ts[s, a] = t[a]
+        for i in range(q):
+            for j in range(q):
+                relatives[s, i, j] = relative[i, j]
+                factors[s, i, j] = L[i, j]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -189,8 +195,13 @@ def _effects_of_draws(
     z: np.ndarray,
 ) -> None:
     """Turn standard normal noise z, (draws, q, J), into draws of the random effects, in place."""
+    q = E_inverse.shape[0]
     for s in range(len(z)):
-        B = scale * (E_inverse @ relatives[s])
+        B = np.zeros((q, q))
+        for i in range(q):
+            for j in range(q):
+                for k in range(i, q):
+                    B[i, j] += scale * E_inverse[i, k] * relatives[s, k, j]
         effects(A, M, relatives[s], B, ts[s], sigmas[s] / scale, z[s])
 
 

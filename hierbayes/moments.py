@@ -125,7 +125,8 @@ def take_moments(design: Design) -> Moments:
     T = solve_triangular(E, np.eye(layout.q))
 
     J = len(design.factor.levels)
-    A_levels, M_levels = _accumulate(design.factor.codes, Z, T, np.column_stack([Q, e]), J)
+    by_level = _accumulate(design.factor.codes, Z, T, np.column_stack([Q, e]), J)
+    A_levels, M_levels = (np.ascontiguousarray(part.transpose(1, 2, 0)) for part in by_level)
     G = np.eye(p + 1)
     G[p, p] = e @ e
     A, count, M = _compress(A_levels, M_levels)
@@ -174,7 +175,7 @@ def orthonormal(X: np.ndarray, labels: list[str], what: str) -> tuple[np.ndarray
 def _accumulate(
     codes: np.ndarray, Z: np.ndarray, T: np.ndarray, XY: np.ndarray, J: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A_j = TᵀZ_jᵀZ_jT, (q, q, J), and M_j = TᵀZ_jᵀ[X y]_j, (q, p + 1, J)."""
+    """A_j = TᵀZ_jᵀZ_jT, (J, q, q), and M_j = TᵀZ_jᵀ[X y]_j, (J, q, p + 1)."""
     n, q = Z.shape
     m = XY.shape[1]
     A = np.zeros((J, q, q))
@@ -195,7 +196,7 @@ def _accumulate(
         for i in range(q):
             for k in range(i):
                 A[j, k, i] = A[j, i, k]
-    return A.transpose(1, 2, 0).copy(), M.transpose(1, 2, 0).copy()
+    return A, M
 
 
 def _compress(A: np.ndarray, M: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -77,8 +77,11 @@ def log_posterior(x: np.ndarray, packed: np.ndarray, table: np.ndarray) -> tuple
                 prior_slope[i] += 1.0
     likelihood, gradient = log_density(theta, packed)
     value += likelihood
-    gradient = gradient * slope + prior_slope
-    if not math.isfinite(value + gradient.sum()):
+    total = value
+    for i in range(d):
+        gradient[i] = gradient[i] * slope[i] + prior_slope[i]
+        total += gradient[i]
+    if not math.isfinite(total):
         value = -math.inf
     return value, gradient
 
