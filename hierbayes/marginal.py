@@ -51,10 +51,12 @@ def _unpack(packed: np.ndarray) -> tuple:
     n, scale = packed[7], packed[8]
     m = p + 1
     at = HEADER
-    sizes = packed[at : at + blocks].astype(np.int64)
-    at += blocks
-    correlated = packed[at : at + blocks].astype(np.int64)
-    at += blocks
+    sizes = np.empty(blocks, dtype=np.int64)
+    correlated = np.empty(blocks, dtype=np.int64)
+    for block in range(blocks):
+        sizes[block] = int(packed[at + block])
+        correlated[block] = int(packed[at + blocks + block])
+    at += 2 * blocks
     A = packed[at : at + q * q * lanes].reshape((q, q, lanes))
     at += q * q * lanes
     count = packed[at : at + lanes]
