@@ -37,11 +37,9 @@ LANES = 64
 """How many levels are worked on together; the scratch arrays of a chunk stay in the first cache."""
 
 _FAST = {"reassoc", "contract", "nsz", "arcp"}
-_INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-"""For functions that only compiled functions call: there is less to compile."""
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy", **_INNER)
+@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
 def _factorise(A: np.ndarray, L: np.ndarray, size: int, AL: np.ndarray, C: np.ndarray) -> None:
     """Write AΛ and the Cholesky factor of W = I + ΛᵀAΛ for `size` lanes.
 
@@ -78,7 +76,7 @@ def _factorise(A: np.ndarray, L: np.ndarray, size: int, AL: np.ndarray, C: np.nd
                     C[i, j, t] *= C[j, j, t]
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy", **_INNER)
+@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
 def _whiten(L: np.ndarray, C: np.ndarray, M: np.ndarray, size: int, S: np.ndarray) -> None:
     """Write S = C⁻¹ΛᵀM for `size` lanes."""
     q, m = M.shape[0], M.shape[1]
@@ -98,7 +96,7 @@ def _whiten(L: np.ndarray, C: np.ndarray, M: np.ndarray, size: int, S: np.ndarra
                 S[i, a, t] *= C[i, i, t]
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy", **_INNER)
+@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
 def _solve_transposed(C: np.ndarray, S: np.ndarray, size: int) -> None:
     """Overwrite S with C⁻ᵀS, lane by lane."""
     q, m = S.shape[0], S.shape[1]
@@ -112,7 +110,7 @@ def _solve_transposed(C: np.ndarray, S: np.ndarray, size: int) -> None:
                 S[i, a, t] *= C[i, i, t]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", **_INNER)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _log_diagonal(C: np.ndarray, count: np.ndarray, size: int) -> float:
     """Σ count log ΠᵢC_ii over the lanes; logarithms of products, because logarithms cost."""
     total = 0.0
@@ -241,7 +239,7 @@ def absorb_adjoint(
     return L_bar
 
 
-@njit(cache=True, nogil=True, error_model="numpy", **_INNER)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _cholesky(a: np.ndarray) -> np.ndarray:
     """Lower Cholesky factor; the last diagonal reads NaN where `a` is not positive definite."""
     n = a.shape[0]
@@ -258,7 +256,7 @@ def _cholesky(a: np.ndarray) -> np.ndarray:
     return c
 
 
-@njit(cache=True, nogil=True, error_model="numpy", **_INNER)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _solve(c: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Solve c cᵀ x = b for a lower triangular c."""
     n = c.shape[0]
