@@ -137,10 +137,10 @@ def _find_bars(text: str) -> list[tuple[int, int, bool]]:
             call = bool(before) and (before[-1].isalnum() or before[-1] in "_)]`")
             stack.append({"start": at, "call": call, "bar": False, "double": False})
         elif char == "|":
-            if not stack or stack[-1]["call"]:
-                if stack:
-                    continue
+            if not stack:
                 raise FormulaError(f"Put the random effects of the formula {text!r} in parentheses: (x | group).")
+            if stack[-1]["call"]:
+                continue
             if stack[-1]["bar"]:
                 raise FormulaError(f"The formula {text!r} does not parse: one random effect has two bars.")
             stack[-1]["bar"] = True

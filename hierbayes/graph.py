@@ -14,6 +14,7 @@ import pymc as pm
 import pytensor.tensor as pt
 
 from hierbayes import names
+from hierbayes.covariance import Layout
 from hierbayes.marginal import Marginal
 from hierbayes.op import MarginalDensity
 from hierbayes.priors import Prior, Priors
@@ -52,13 +53,13 @@ def build_graph(marginal: Marginal, priors: Priors) -> pm.Model:
                 at += width
             if free:
                 size = block.Z.shape[1]
-                shapes = block_shapes(marginal, priors, number)
-                u = pm.Beta(names.partial(factor, number), shapes, shapes, shape=len(shapes))
-                partial_parts.append(2.0 * u - 1.0)
+                shapes = Layout((size,), (True,)).lkj_shapes((priors.eta[number],))
+                r = 2.0 * pm.Beta(names.partial(factor, number), shapes, shapes, shape=len(shapes)) - 1.0
+                partial_parts.append(r)
                 dims_corr = names.corr_dims(factor, number)
                 for dim in dims_corr:
                     model.add_coord(dim, block.labels)
-                pm.Deterministic(names.corr(factor, number), _correlation(2.0 * u - 1.0, size), dims=dims_corr)
+                pm.Deterministic(names.corr(factor, number), _correlation(r, size), dims=dims_corr)
         sigma = _variable(names.SIGMA, (priors.sigma,), None)
         kept: list[Any] = []
         at = 0
@@ -76,14 +77,6 @@ def build_graph(marginal: Marginal, priors: Priors) -> pm.Model:
         density = MarginalDensity().make_node(theta, marginal.packed).outputs[0]
         pm.Potential(f"{design.response}_marginal", density)
     return model
-
-
-def block_shapes(marginal: Marginal, priors: Priors, number: int) -> np.ndarray:
-    """Beta shapes of the partial correlations of one block."""
-    layout = marginal.design.layout
-    before = [k * (k - 1) // 2 if free else 0 for k, free in zip(layout.sizes, layout.correlated, strict=True)]
-    first = sum(before[:number])
-    return layout.lkj_shapes(priors.eta)[first : first + before[number]]
 
 
 def _variable(name: str, priors: tuple[Prior, ...], dims: str | None) -> Any:
