@@ -125,6 +125,19 @@ Seed = Annotated[
 Draws = Annotated[int, typer.Option(min=1, metavar="N", help="Draws kept per chain.")]
 Tune = Annotated[int, typer.Option(min=1, metavar="N", help="Warm-up draws per chain.")]
 Chains = Annotated[int, typer.Option(min=1, metavar="N", help="Number of chains.")]
+Weights = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMN", help="Precision weights: the residual variance of a row is σ²/weight."),
+]
+Errors = Annotated[
+    str | None, typer.Option(metavar="COLUMN", help="Known standard errors of the rows, as in a meta-analysis.")
+]
+Residual = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TEXT", help="Correlation of the residuals: 'ar1(time | group)', 'ar1(1 | group)' or 'cs(group)'."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -153,6 +166,9 @@ def report(
         Path | None,
         typer.Option("-o", "--output", metavar="FILE", help="The HTML file.  [default: reports/NAME.html]"),
     ] = None,
+    weights: Weights = None,
+    se: Errors = None,
+    residual: Residual = None,
     seed: Seed = None,
     draws: Draws = 1000,
     tune: Tune = 1000,
@@ -166,7 +182,7 @@ def report(
     path = output if output is not None else Path("reports", f"{stem}.html")
     make_folder(path)
     check_writable(path)
-    model = _model(formula, data)
+    model = _model(formula, data, weights=weights, se=se, residual=residual)
     fit = _sample(model, seed, draws, tune, chains)
     with _status("writing the report"):
         from hierbayes.report import report as write
@@ -180,6 +196,9 @@ def fit(
     source: Source,
     formula: Formula = None,
     method: Annotated[Method, typer.Option(help="What to compute; both is REML and the posterior.")] = Method.both,
+    weights: Weights = None,
+    se: Errors = None,
+    residual: Residual = None,
     seed: Seed = None,
     draws: Draws = 1000,
     tune: Tune = 1000,
@@ -189,7 +208,7 @@ def fit(
     """Fit a model and print its estimates as a table."""
     with _status("reading data"):
         data, formula, _ = _read(source, formula)
-    model = _model(formula, data)
+    model = _model(formula, data, weights=weights, se=se, residual=residual)
     found: dict[str, Any] = {}
     if method in (Method.reml, Method.both):
         found["reml"] = model.reml()
@@ -260,16 +279,16 @@ def _read(source: str, formula: str | None) -> tuple[pd.DataFrame, str, str]:
     return frame, formula, stem
 
 
-def _model(formula: str, frame: pd.DataFrame) -> Model:
+def _model(formula: str, frame: pd.DataFrame, **more: str | None) -> Model:
     """Make the model, out of sight of the names of this module.
 
     A formula may use names of the frame that calls `Model`. Here that must be none, so that a column which
-    does not exist is never taken for a function of this file; hence a frame with two names that no formula has.
+    does not exist is never taken for a function of this file; hence a frame with names that no formula has.
     """
     with _status("loading"):
         from hierbayes.model import Model
     with _status("reading the formula"):
-        return eval("_(*__)", {"_": Model, "__": (formula, frame)})
+        return eval("_(*__, **___)", {"_": Model, "__": (formula, frame), "___": more})
 
 
 def _sample(model: Model, seed: int | None, draws: int, tune: int, chains: int) -> Fit:
@@ -349,8 +368,10 @@ def _as_json(model: Model, source: str, found: dict[str, Any]) -> dict[str, Any]
         "data": source,
         "rows": design.n,
         "rows_dropped": design.n_dropped,
-        "levels": {design.factor.name: len(design.factor.levels)},
+        "levels": {factor.name: len(factor.levels) for factor in design.factors},
     }
+    if design.residual is not None:
+        made["residual"] = design.residual.text
     for method, result in found.items():
         made[method] = {"estimates": _records(result.tidy())}
         if method == "bayes":
@@ -380,7 +401,9 @@ def _print_estimates(model: Model, found: dict[str, Any]) -> None:
     """Estimates of one or two methods in one table."""
     import pandas as pd
 
+    from hierbayes.names import RHO
     from hierbayes.report.numbers import places, show
+    from hierbayes.results import RESIDUAL
 
     tables = [result.tidy() for result in found.values()]
     titles = {"reml": "REML", "ml": "ML", "bayes": "posterior"}
@@ -388,7 +411,8 @@ def _print_estimates(model: Model, found: dict[str, Any]) -> None:
     rows = []
     for same in zip(*(table.itertuples() for table in tables), strict=True):
         values = [[float(getattr(row, column)) for column in columns] for row in same]
-        digits = 3 if str(same[0].term).startswith("corr(") else None
+        correlation = str(same[0].term).startswith("corr(") or (same[0].group, same[0].term) == (RESIDUAL, RHO)
+        digits = 3 if correlation else None
         digits = digits or places([v for row in values for v in (row[0], row[2], row[3])], [row[1] for row in values])
         group = "" if pd.isna(same[0].group) else str(same[0].group)
         rows.append([group, str(same[0].term), *(show(value, digits) for row in values for value in row)])
@@ -398,7 +422,10 @@ def _print_estimates(model: Model, found: dict[str, Any]) -> None:
         names += [f"{titles[method]}\n{name}" for name in (*middle, "2.5%", "97.5%")]
     design = model.design
     typer.echo(design.formula)
-    typer.echo(f"{design.n} rows, {len(design.factor.levels)} levels of {design.factor.name}")
+    about = [f"{design.n} rows", *([design.levels] if design.factors else [])]
+    if design.residual is not None:
+        about.append(f"residuals {design.residual.text}")
+    typer.echo(", ".join(about))
     _print_table(pd.DataFrame(rows, columns=names), numbers_from=2)
     for method, result in found.items():
         if method == "bayes":

@@ -78,6 +78,12 @@ class Layout:
             mask[block, block] = np.tri(size, dtype=bool) if free else np.eye(size, dtype=bool)
         return mask
 
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        """Row and column of every free correlation, column by column."""
+        mask = self.mask
+        return [(i, j) for j in range(self.q) for i in range(j + 1, self.q) if mask[i, j]]
+
     def lkj_shapes(self, eta: tuple[float, ...]) -> np.ndarray:
         """Shape a of the Beta(a, a) law of each ``(r + 1)/2`` under LKJ(η), one η a block.
 

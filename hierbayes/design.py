@@ -6,11 +6,13 @@ rows x groups.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from hierbayes.covariance import Layout
+from hierbayes.residual import Residual
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,32 @@ class Block:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A block and its place among all random effects of the design.
+
+    Parameters
+    ----------
+    block : Block
+    number : int
+        Counts the blocks of the same factor, from 0.
+    where : slice
+        Its effects among the q effects of the design.
+    free : bool
+        Whether it has correlations.
+    """
+
+    block: Block
+    number: int
+    where: slice
+    free: bool
+
+    @property
+    def factor(self) -> Factor:
+        """Grouping factor of the block."""
+        return self.block.factor
+
+
+@dataclass(frozen=True)
 class Design:
     """Response, fixed effects and random-effect blocks of one model on one data set.
 
@@ -90,10 +118,20 @@ class Design:
     terms : tuple of Term
         Fixed effects, in the order of the columns of X.
     blocks : tuple of Block
+        Blocks of one grouping factor stand together; none at all if only the residuals are correlated.
     n_dropped : int
         Rows of the data frame left out for missing values.
     dropped_columns : tuple of str
         The columns with missing values.
+    offset : (n,) array or None
+        Known part of the expected response.
+    weights : (n,) array or None
+        The residual variance of row i is σ²/weights[i] (lme4's meaning).
+    sigma : float or None
+        σ where it is known: 1 if the standard error of every row is given (weights are then its
+        inverse square).
+    residual : Residual or None
+        Correlation of the residuals.
     """
 
     formula: str
@@ -103,7 +141,11 @@ class Design:
     terms: tuple[Term, ...]
     blocks: tuple[Block, ...]
     n_dropped: int = 0
-    dropped_columns: tuple[str, ...] = field(default=())
+    dropped_columns: tuple[str, ...] = ()
+    offset: np.ndarray | None = None
+    weights: np.ndarray | None = None
+    sigma: float | None = None
+    residual: Residual | None = None
 
     @property
     def n(self) -> int:
@@ -120,17 +162,38 @@ class Design:
         """Column of the intercept in X, None if there is none."""
         return self.labels.index("Intercept") if "Intercept" in self.labels else None
 
-    @property
-    def factor(self) -> Factor:
-        """The grouping factor that all blocks share."""
-        return self.blocks[0].factor
+    @cached_property
+    def factors(self) -> tuple[Factor, ...]:
+        """The grouping factors, in the order of the blocks."""
+        return tuple({block.factor.name: block.factor for block in self.blocks}.values())
+
+    @cached_property
+    def parts(self) -> tuple[Part, ...]:
+        """The blocks with their places."""
+        layout = self.layout
+        seen: dict[str, int] = {}
+        parts = []
+        for block, where, free in zip(self.blocks, layout.slices, layout.correlated, strict=True):
+            number = seen.get(block.factor.name, 0)
+            seen[block.factor.name] = number + 1
+            parts.append(Part(block, number, where, free))
+        return tuple(parts)
+
+    def parts_of(self, factor: Factor) -> list[Part]:
+        """The blocks of one grouping factor."""
+        return [part for part in self.parts if part.factor.name == factor.name]
+
+    def effects_of(self, factor: Factor) -> slice:
+        """Effects of one grouping factor among the q effects."""
+        parts = self.parts_of(factor)
+        return slice(parts[0].where.start, parts[-1].where.stop)
 
     @property
     def effect_labels(self) -> list[str]:
-        """Name of each of the q effects of a level."""
+        """Name of each of the q effects, without its factor."""
         return [label for block in self.blocks for label in block.labels]
 
-    @property
+    @cached_property
     def layout(self) -> Layout:
         """Sizes of the blocks and which of them are correlated."""
         return Layout(
@@ -138,9 +201,19 @@ class Design:
             tuple(block.correlated and block.Z.shape[1] > 1 for block in self.blocks),
         )
 
+    @property
+    def levels(self) -> str:
+        """Number of levels of each factor, in words: ``"18 levels of Subject"``."""
+        return ", ".join(f"{len(factor.levels)} levels of {factor.name}" for factor in self.factors)
+
     def __repr__(self) -> str:
-        factor = self.factor
+        effects = [
+            f"{width} random effect{'s' * (width > 1)} for each of {len(factor.levels)} levels of {factor.name}"
+            for factor in self.factors
+            for width in [len(range(self.layout.q)[self.effects_of(factor)])]
+        ]
+        if self.residual is not None:
+            effects.append(f"residuals {self.residual.text}")
         return (
-            f"Design({self.formula!r}: {self.n} rows, {self.X.shape[1]} fixed effects, "
-            f"{self.layout.q} random effects for each of {len(factor.levels)} levels of {factor.name})"
+            f"Design({', '.join([f'{self.formula!r}: {self.n} rows', f'{self.X.shape[1]} fixed effects', *effects])})"
         )

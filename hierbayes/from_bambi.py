@@ -21,6 +21,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -34,9 +35,11 @@ from formulae.scanner import Scanner
 from formulae.terms.terms import Intercept
 from formulae.terms.variable import Variable
 
-from hierbayes import names
+from hierbayes import names, series
 from hierbayes.design import Block, Design, Factor, Term
 from hierbayes.errors import DataError, FormulaError, PriorError, suggest
+from hierbayes.forest import nested
+from hierbayes.groups import group_codes
 from hierbayes.priors import Prior, Priors
 
 FUNCTIONS = {
@@ -73,12 +76,14 @@ class Formula:
     blocks: list[tuple[bool, list[Any]]]
 
 
-def parse(text: str) -> Formula:
+def parse(text: str, random: bool = True) -> Formula:
     """Read a formula with lme4's random-effect syntax.
 
     Parameters
     ----------
     text : str
+    random : bool, default True
+        Whether there must be a random effect.
 
     Returns
     -------
@@ -100,7 +105,7 @@ def parse(text: str) -> Formula:
         raise FormulaError(
             f'The formula {text!r} has no response; write it as "response ~ predictors + (1 | group)".'
         )
-    if not bars:
+    if not bars and random:
         raise FormulaError(
             f"The formula {text!r} has no random effect; add one, such as (1 | group), or use ordinary regression."
         )
@@ -172,13 +177,9 @@ def _describe(text: str, shown: str) -> Any:
     """What formulae makes of a text."""
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            # formulae stops at what it cannot place and forgets the rest of the text
-            parser = Parser(Scanner(text).scan())
-            parser.parse()
-            if not parser.at_end():
-                raise FormulaError(
-                    f"The formula {shown!r} does not parse: it cannot be read from {parser.peek().lexeme!r} on."
-                )
+            rest = _unread(text)
+            if rest is not None:
+                raise FormulaError(f"The formula {shown!r} does not parse: it cannot be read from {rest!r} on.")
             return model_description(text)
     except FormulaError:
         raise
@@ -189,6 +190,14 @@ def _describe(text: str, shown: str) -> Any:
         ) from error
 
 
+@lru_cache(maxsize=256)
+def _unread(text: str) -> str | None:
+    """Where formulae stops reading, because it cannot place what follows; it would forget the rest of the text."""
+    parser = Parser(Scanner(text).scan())
+    parser.parse()
+    return None if parser.at_end() else str(parser.peek().lexeme)
+
+
 def names_used(formula: Formula, namespace: Mapping[str, Any]) -> dict[str, Any]:
     """The functions and values of the caller that a formula mentions."""
     words = set(re.findall(r"[^\W\d]\w*", formula.text))
@@ -196,9 +205,13 @@ def names_used(formula: Formula, namespace: Mapping[str, Any]) -> dict[str, Any]
 
 
 def select_rows(
-    formula: Formula, data: pd.DataFrame, namespace: Mapping[str, Any], dropna: bool
+    formula: Formula,
+    data: pd.DataFrame,
+    namespace: Mapping[str, Any],
+    dropna: bool,
+    others: Mapping[str, str] | None = None,
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Keep the columns that the formula uses and the rows that are complete.
+    """Keep the columns that the model uses and the rows that are complete.
 
     Parameters
     ----------
@@ -208,6 +221,8 @@ def select_rows(
         Values of the caller.
     dropna : bool
         Whether incomplete rows may be left out.
+    others : mapping of str to str, optional
+        Columns that other arguments use, with the name of the argument.
 
     Returns
     -------
@@ -224,6 +239,12 @@ def select_rows(
     if not isinstance(data, pd.DataFrame):
         raise DataError(f"data must be a pandas DataFrame, not {type(data).__name__}.")
     used = [str(name).strip("`") for name in formula.description.var_names if name]
+    for name, argument in (others or {}).items():
+        if name not in data.columns:
+            raise DataError(
+                f"{argument} uses {name!r}, which is not a column of the data. {suggest(name, data.columns)}"
+            )
+        used.append(name)
     columns = [column for column in data.columns if column in used]
     for column in columns:
         if columns.count(column) > 1:
@@ -284,7 +305,13 @@ def _plain_variables(formula: Formula) -> set[str]:
 
 
 def read_design(
-    formula: Formula, data: pd.DataFrame, namespace: Mapping[str, Any], dropna: bool = True
+    formula: Formula,
+    data: pd.DataFrame,
+    namespace: Mapping[str, Any],
+    dropna: bool = True,
+    weights: str | None = None,
+    se: str | None = None,
+    residual: str | None = None,
 ) -> tuple[pd.DataFrame, Design]:
     """Evaluate a formula on a data frame.
 
@@ -295,6 +322,10 @@ def read_design(
     namespace : mapping
         Values of the caller that the formula may use.
     dropna : bool, default True
+    weights, se : str, optional
+        Columns of precision weights, or of standard errors of the rows.
+    residual : str, optional
+        Residual correlation, such as ``"ar1(time | g)"``.
 
     Returns
     -------
@@ -309,7 +340,11 @@ def read_design(
     DataError
         For data that cannot be used; the message names the column.
     """
-    rows, incomplete = select_rows(formula, data, namespace, dropna)
+    others = {column: name for name, column in (("weights=", weights), ("se=", se)) if column is not None}
+    structure = None if residual is None else series.parse(residual)
+    if structure is not None:
+        others |= dict.fromkeys(structure.columns, f"residual={residual!r}")
+    rows, incomplete = select_rows(formula, data, namespace, dropna, others)
     environment = Environment([dict(namespace)])
     fixed = _describe(formula.bambi, formula.text)
     fixed.group_terms = []
@@ -317,8 +352,12 @@ def read_design(
     with _speaking_of(formula):
         matrices = DesignMatrices(fixed, rows, environment)
     y = _response(matrices.response)
-    terms, columns = [], []
+    terms, columns, offsets = [], [], []
     for term in matrices.common.terms.values() if matrices.common is not None else []:
+        if term.kind == "offset":
+            offsets.append(np.broadcast_to(np.asarray(term.data, dtype=float).reshape(-1), (len(y),)))
+            _check_finite(offsets[-1][:, None], [term.name])
+            continue
         term_, X_ = _columns(term)
         terms.append(term_)
         columns.append(X_)
@@ -330,11 +369,32 @@ def read_design(
         y=y,
         X=X,
         terms=tuple(terms),
-        blocks=_random_effects(blocks, rows, environment, formula),
+        blocks=_random_effects(blocks, rows, environment, formula, se is not None),
         n_dropped=len(data) - len(rows),
         dropped_columns=incomplete,
+        offset=np.sum(offsets, axis=0) if offsets else None,
+        weights=_precision(rows, weights, se),
+        sigma=None if se is None else 1.0,
+        residual=None if structure is None else structure.read(rows),
     )
+    if design.residual is not None:
+        series.check(design)
     return rows, design
+
+
+def _precision(rows: pd.DataFrame, weights: str | None, se: str | None) -> np.ndarray | None:
+    """Precision weights of the rows, from weights or from standard errors."""
+    for column, what in ((weights, "weight"), (se, "standard error")):
+        if column is not None:
+            values = pd.to_numeric(rows[column], errors="coerce").to_numpy(dtype=float)
+            bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
+            if bad.size:
+                raise DataError(
+                    f"Column {column!r} is {rows[column].iloc[bad[0]]} in row {bad[0]} (counting from 0) of the rows "
+                    f"used; a {what} must be a positive number."
+                )
+            return values if what == "weight" else values**-2.0
+    return None
 
 
 @contextlib.contextmanager
@@ -369,8 +429,6 @@ def _response(response: Any) -> np.ndarray:
 
 def _columns(term: Any) -> tuple[Term, np.ndarray]:
     """Name, coordinates and columns of an evaluated term, as Bambi would name them."""
-    if term.kind == "offset":
-        raise FormulaError(f"Offsets such as {term.name} are not available yet; subtract it from the response.")
     if term.name.startswith("hsgp("):
         raise FormulaError(f"Gaussian-process terms such as {term.name} are not part of a mixed model; take it out.")
     values = np.asarray(term.data, dtype=float)
@@ -399,13 +457,7 @@ def _check_finite(columns: np.ndarray, labels: list[str]) -> None:
 
 
 def _blocks(formula: Formula) -> list[tuple[bool, list[Any]]]:
-    """Blocks of the formula, after checking that one likelihood can hold them together."""
-    factors = list(dict.fromkeys(terms[0].factor.name for _, terms in formula.blocks))
-    if len(factors) > 1:
-        raise FormulaError(
-            f"The formula {formula.text!r} has several grouping factors ({', '.join(factors)}); "
-            "this version fits one, so keep one of them."
-        )
+    """Blocks of the formula, those of one grouping factor together."""
     seen: list[str] = []
     for _, terms in formula.blocks:
         for term in terms:
@@ -414,16 +466,33 @@ def _blocks(formula: Formula) -> list[tuple[bool, list[Any]]]:
                     f"The random effect {term.name} appears twice in the formula {formula.text!r}; write it once."
                 )
             seen.append(term.name)
-    return formula.blocks
+    factors = list(dict.fromkeys(terms[0].factor.name for _, terms in formula.blocks))
+    return sorted(formula.blocks, key=lambda block: factors.index(block[1][0].factor.name))
 
 
 def _random_effects(
-    blocks: list[tuple[bool, list[Any]]], rows: pd.DataFrame, environment: Environment, formula: Formula
+    blocks: list[tuple[bool, list[Any]]],
+    rows: pd.DataFrame,
+    environment: Environment,
+    formula: Formula,
+    known_errors: bool,
 ) -> tuple[Block, ...]:
-    factor = _factor(blocks[0][1][0].factor, rows, formula)
+    factors: dict[str, Factor] = {}
+    for _, terms in blocks:
+        if terms[0].factor.name not in factors:
+            factors[terms[0].factor.name] = _factor(terms[0].factor, rows, formula, known_errors)
     with_intercept = [any(isinstance(term.expr, Intercept) for term in terms) for _, terms in blocks]
+    _check_distinct(
+        [factors[terms[0].factor.name] for (_, terms), yes in zip(blocks, with_intercept, strict=True) if yes]
+    )
     made = []
     for (correlated, terms), own_intercept in zip(blocks, with_intercept, strict=True):
+        factor = factors[terms[0].factor.name]
+        elsewhere = any(
+            yes
+            for (_, others), yes in zip(blocks, with_intercept, strict=True)
+            if others[0].factor.name == factor.name
+        )
         block_terms, columns = [], []
         for term in terms:
             if isinstance(term.expr, Intercept):
@@ -434,7 +503,7 @@ def _random_effects(
                 term.expr.set_type(rows, environment)
                 term.expr.set_data(not own_intercept)
             made_term, values = _columns(term.expr)
-            if made_term.levels is not None and not own_intercept and any(with_intercept):
+            if made_term.levels is not None and not own_intercept and elsewhere:
                 raise FormulaError(
                     f"The categorical slope {term.name} stands apart from the intercept of {factor.name!r}; "
                     f"write them in one pair of parentheses: ({made_term.name} | {factor.name})."
@@ -448,36 +517,37 @@ def _random_effects(
     return tuple(made)
 
 
-def _factor(term: Any, rows: pd.DataFrame, formula: Formula) -> Factor:
+def _check_distinct(factors: list[Factor]) -> None:
+    """Refuse two random intercepts for the same groups."""
+    for k, b in enumerate(factors):
+        for a in factors[:k]:
+            if len(a.levels) == len(b.levels) and nested(a.codes, b.codes):
+                raise DataError(
+                    f"The grouping factors {a.name!r} and {b.name!r} make the same groups, so their intercepts "
+                    "cannot be told apart; take one of them out."
+                )
+
+
+def _factor(term: Any, rows: pd.DataFrame, formula: Formula, known_errors: bool = False) -> Factor:
     """Integer codes of a grouping factor; levels in the order and with the names that Bambi gives them."""
-    codes = np.zeros(len(rows), dtype=np.int64)
-    labels = np.array([""], dtype=object)
     for component in term.components:
         if not isinstance(component, Variable):
             raise FormulaError(
                 f"The grouping factor {term.name!r} of the formula {formula.text!r} is computed in the formula; "
                 "make it a column of the data first."
             )
-        column = rows[component.name]
-        if isinstance(column.dtype, pd.CategoricalDtype) and not column.dtype.ordered:
-            column = column.astype(column.dtype.categories.dtype)
-        part, values = pd.factorize(column, sort=True)
-        if isinstance(values, pd.CategoricalIndex):
-            values = values.astype(values.categories.dtype)
-        labels = np.array([f"{a}:{b}" if a else str(b) for a in labels for b in values], dtype=object)
-        codes, present = pd.factorize(codes * len(values) + part, sort=True)
-        labels = labels[present]
+    codes, labels = group_codes(rows, [component.name for component in term.components])
     if len(labels) == 1:
         raise DataError(
             f"The grouping factor {term.name!r} has one level, {labels[0]!r}; "
             "its effect cannot be told from the intercept."
         )
-    if len(labels) >= len(rows):
+    if len(labels) >= len(rows) and not known_errors:
         raise DataError(
             f"The grouping factor {term.name!r} has as many levels as there are rows ({len(rows)}), "
             "so its effects cannot be told from the residuals; group the rows more coarsely."
         )
-    return Factor(term.name, codes.astype(np.int64), labels)
+    return Factor(term.name, codes, labels)
 
 
 # --- priors -----------------------------------------------------------------------------------
@@ -485,10 +555,12 @@ def _factor(term: Any, rows: pd.DataFrame, formula: Formula) -> Factor:
 
 def prior_names(design: Design) -> list[str]:
     """Every name that `priors=` may use for a design."""
-    factor = design.factor.name
-    effects = [names.effect(term.name, factor) for block in design.blocks for term in block.terms]
-    corrs = [names.corr(factor, i) for i, free in enumerate(design.layout.correlated) if free]
-    return [*(term.name for term in design.terms), "common", *effects, "group_specific", names.SIGMA, *corrs]
+    effects = [names.effect(term.name, block.factor.name) for block in design.blocks for term in block.terms]
+    corrs = [names.corr(part.factor.name, part.number) for part in design.parts if part.free]
+    residual = [names.SIGMA] if design.sigma is None else []
+    if design.residual is not None:
+        residual.append(names.RHO)
+    return [*(term.name for term in design.terms), "common", *effects, "group_specific", *residual, *corrs]
 
 
 def check_prior_names(design: Design, priors: Mapping[str, Any]) -> None:
@@ -547,20 +619,26 @@ def read_priors(
             raise PriorError(f"The prior of {key!r} is a custom function; name a PyMC distribution instead.")
         if key in common and any(_is_prior(argument) for argument in value.args.values()):
             raise PriorError(f"The prior of {key!r} has a prior inside; a fixed effect needs numbers as parameters.")
-    fixed = _make_bambi(_fixed_formula(design), rows, common, namespace, True)
+    response = _quoted(design.response)
+    if design.offset is not None:  # automatic priors are for what the offset leaves
+        response = "less_offset"
+        rows = rows.assign(**{response: design.y - design.offset})
+    fixed = _make_bambi(_fixed_formula(design, response), rows, common, namespace, True)
     component = fixed.parameters["mu"]
     coefficients: list[Prior] = []
     for term in design.terms:
         coefficients += _spread(term.name, component.terms[term.name].prior, len(term.labels))
-    sigma = _spread(names.SIGMA, fixed.parameters["sigma"].prior, 1, positive=True)[0]
+    sigma = None
+    if design.sigma is None:
+        sigma = _spread(names.SIGMA, fixed.parameters["sigma"].prior, 1, positive=True)[0]
 
-    factor = design.factor.name
     sds: list[Prior] = []
     etas: list[float] = []
-    slopes = {term.name for block in design.blocks for term in block.terms}
     scaler = PriorScaler(fixed)
-    scaler.priors = {name: value for name, value in fixed.scaler.priors.items() if name in slopes}
-    for number, block in enumerate(design.blocks):
+    for part in design.parts:
+        block, factor = part.block, part.factor.name
+        slopes = {term.name for other in design.parts_of(part.factor) for term in other.block.terms}
+        scaler.priors = {name: value for name, value in fixed.scaler.priors.items() if name in slopes}
         column = 0
         for term in block.terms:
             name = names.effect(term.name, factor)
@@ -576,28 +654,32 @@ def read_priors(
                 scaler.scale_group_specific(shim)
             sds += _hyperprior(name, shim.prior, width)
             column += width
-        lkj = priors.get(names.corr(factor, number))
-        if lkj is not None and (lkj.name not in {"LKJ", "LKJCorr"} or set(lkj.args) != {"eta"}):
-            raise PriorError(
-                f'The prior of {names.corr(factor, number)!r} must be bambi.Prior("LKJ", eta=…), not {lkj}.'
-            )
-        try:
-            eta = 1.0 if lkj is None else float(lkj.args["eta"])
-        except (TypeError, ValueError):
-            eta = np.nan
-        if not 0.0 < eta < np.inf:
-            raise PriorError(
-                f"The eta of {names.corr(factor, number)!r} must be a positive number, as in LKJ(eta=2)."
-            )
-        etas.append(eta)
-    return Priors(tuple(coefficients), centered and design.intercept is not None, tuple(sds), sigma, tuple(etas))
+        etas.append(_lkj(priors, names.corr(factor, part.number)))
+    rho = None if design.residual is None else _lkj(priors, names.RHO)
+    return Priors(tuple(coefficients), centered and design.intercept is not None, tuple(sds), sigma, tuple(etas), rho)
 
 
-def _fixed_formula(design: Design) -> str:
-    """The formula without random effects."""
+def _lkj(priors: Mapping[str, Any], name: str) -> float:
+    """The eta of the prior of a correlation; 1 if there is none."""
+    lkj = priors.get(name)
+    if lkj is None:
+        return 1.0
+    if lkj.name not in {"LKJ", "LKJCorr"} or set(lkj.args) != {"eta"}:
+        raise PriorError(f'The prior of {name!r} must be bambi.Prior("LKJ", eta=…), not {lkj}.')
+    try:
+        eta = float(lkj.args["eta"])
+    except (TypeError, ValueError):
+        eta = np.nan
+    if not 0.0 < eta < np.inf:
+        raise PriorError(f"The eta of {name!r} must be a positive number, as in LKJ(eta=2).")
+    return eta
+
+
+def _fixed_formula(design: Design, response: str) -> str:
+    """The formula without random effects and offset."""
     terms = [_quoted(term.name) for term in design.terms if term.name != names.INTERCEPT]
     start = "1" if design.intercept is not None else "0"
-    return f"{_quoted(design.response)} ~ {' + '.join([start, *terms])}"
+    return f"{response} ~ {' + '.join([start, *terms])}"
 
 
 def _quoted(term: str) -> str:
@@ -697,7 +779,7 @@ def bambi_model(
             raise PriorError("Bambi needs one family of priors for all columns of a term.")
         return bmb.Prior(parts[0].name, **{key: np.squeeze([part.args[key] for part in parts]) for key in keys})
 
-    resolved: dict[str, Any] = {names.SIGMA: joined([priors.sigma])}
+    resolved: dict[str, Any] = {} if priors.sigma is None else {names.SIGMA: joined([priors.sigma])}
     at = 0
     for term in design.terms:
         resolved[term.name] = joined(list(priors.coefficients[at : at + len(term.labels)]))

@@ -15,6 +15,7 @@ import pytensor.tensor as pt
 
 from hierbayes import names
 from hierbayes.covariance import Layout
+from hierbayes.design import Part
 from hierbayes.marginal import Marginal
 from hierbayes.op import MarginalDensity
 from hierbayes.priors import Prior, Priors
@@ -36,32 +37,29 @@ def build_graph(marginal: Marginal, priors: Priors) -> pm.Model:
         ``<factor>_corr``; a potential with the log marginal density.
     """
     design = marginal.design
-    layout = design.layout
-    factor = design.factor.name
     with pm.Model() as model:
         sds: list[Any] = []
         partial_parts: list[Any] = []
-        at = 0
-        for number, (block, free) in enumerate(zip(design.blocks, layout.correlated, strict=True)):
-            for term in block.terms:
+        for number, part in enumerate(design.parts):
+            factor = part.factor.name
+            at = part.where.start
+            for term in part.block.terms:
                 width = len(term.labels)
                 dims = None
                 if term.levels is not None:
                     dims = names.expr_dim(term.name)
                     model.add_coord(dims, list(term.levels))
-                sds.append(_variable(names.sd(term.name, factor), priors.sds[at : at + width], dims))
+                sds.append(variable(names.sd(term.name, factor), priors.sds[at : at + width], dims))
                 at += width
-            if free:
-                size = block.Z.shape[1]
-                shapes = Layout((size,), (True,)).lkj_shapes((priors.eta[number],))
-                r = 2.0 * pm.Beta(names.partial(factor, number), shapes, shapes, shape=len(shapes)) - 1.0
-                partial_parts.append(r)
-                dims_corr = names.corr_dims(factor, number)
-                for dim in dims_corr:
-                    model.add_coord(dim, block.labels)
-                pm.Deterministic(names.corr(factor, number), _correlation(r, size), dims=dims_corr)
-        sigma = _variable(names.SIGMA, (priors.sigma,), None)
-        kept: list[Any] = []
+            if part.free:
+                partial_parts.append(correlated(model, part, priors.eta[number])[0])
+        parts = [*sds, *partial_parts]
+        if priors.sigma is not None:
+            parts.append(variable(names.SIGMA, (priors.sigma,), None))
+        if priors.rho is not None:
+            r = 2.0 * pm.Beta(f"{names.RHO}_partial", priors.rho, priors.rho) - 1.0
+            pm.Deterministic(names.RHO, marginal.rho(r))
+            parts.append(r)
         at = 0
         for term in design.terms:
             width = len(term.labels)
@@ -70,16 +68,40 @@ def build_graph(marginal: Marginal, priors: Priors) -> pm.Model:
                 if term.levels is not None:
                     dims = names.term_dim(term.name)
                     model.add_coord(dims, list(term.levels))
-                kept.append(_variable(term.name, priors.coefficients[at : at + width], dims))
+                parts.append(variable(term.name, priors.coefficients[at : at + width], dims))
             at += width
-        parts = [*sds, *partial_parts, sigma, *kept]
         theta = pt.concatenate([pt.atleast_1d(part) for part in parts])
-        density = MarginalDensity().make_node(theta, marginal.packed).outputs[0]
-        pm.Potential(f"{design.response}_marginal", density)
+        pm.Potential(f"{design.response}_marginal", MarginalDensity.of(theta, marginal))
     return model
 
 
-def _variable(name: str, priors: tuple[Prior, ...], dims: str | None) -> Any:
+def correlated(model: pm.Model, part: Part, eta: float) -> tuple[Any, Any]:
+    """Partial correlations under LKJ(eta) and the Cholesky factor of the correlation matrix of a block.
+
+    Parameters
+    ----------
+    model : pymc.Model
+        The model on the stack.
+    part : Part
+    eta : float
+
+    Returns
+    -------
+    r : (size (size - 1) / 2,) variable
+    C : (size, size) variable
+    """
+    factor, size = part.factor.name, part.block.Z.shape[1]
+    shapes = Layout((size,), (True,)).lkj_shapes((eta,))
+    r = 2.0 * pm.Beta(names.partial(factor, part.number), shapes, shapes, shape=len(shapes)) - 1.0
+    C = _correlation_factor(r, size)
+    dims = names.corr_dims(factor, part.number)
+    for dim in dims:
+        model.add_coord(dim, part.block.labels)
+    pm.Deterministic(names.corr(factor, part.number), C @ C.T, dims=dims)
+    return r, C
+
+
+def variable(name: str, priors: tuple[Prior, ...], dims: str | None) -> Any:
     """A PyMC variable from one prior a column."""
     distribution = getattr(pm, priors[0].name)
     if dims is None:
@@ -88,8 +110,8 @@ def _variable(name: str, priors: tuple[Prior, ...], dims: str | None) -> Any:
     return distribution(name, **{key: np.array([p.args[key] for p in priors]) for key in priors[0].args}, dims=dims)
 
 
-def _correlation(partial: Any, size: int) -> Any:
-    """Correlation matrix from partial correlations, row by row (see `hierbayes.covariance`)."""
+def _correlation_factor(partial: Any, size: int) -> Any:
+    """Cholesky factor of a correlation matrix from partial correlations (see `hierbayes.covariance`)."""
     rows = []
     at = 0
     for i in range(size):
@@ -100,5 +122,4 @@ def _correlation(partial: Any, size: int) -> Any:
             rest = rest * pt.sqrt(1.0 - partial[at] ** 2)
             at += 1
         rows.append(pt.stack([*row, rest, *[pt.as_tensor(0.0)] * (size - i - 1)]))
-    C = pt.stack(rows)
-    return C @ C.T
+    return pt.stack(rows)

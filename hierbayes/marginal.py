@@ -3,43 +3,54 @@ r"""One likelihood, one face: what REML, NUTS and the recovery of the effects al
 `Marginal` bundles the moments of a design with the priors of its fixed effects. Its density is
 that of the response given the covariance parameters
 
-    θ = (standard deviations of the effects, partial correlations, σ, kept fixed effects)
+    θ = (standard deviations of the effects, partial correlations, σ, r, kept fixed effects)
 
 with the random effects, and every fixed effect whose prior is Normal or flat, integrated out.
-Maximised with flat priors it is REML; sampled it is the posterior.
+Maximised with flat priors it is REML; sampled it is the posterior. σ is absent where it is known,
+r ∈ (-1, 1) places the residual correlation ρ in its range and is absent for independent residuals.
 
 The fixed effects are handled in the coordinates η of their priors: η = β, except that with centred
 predictors the intercept is the expected response at the mean of the predictors,
 ``η₀ = β₀ + x̄ᵀ β``.
 
-All numbers travel to compiled code in one flat vector (`Marginal.packed`), so that an Op, a
-sampler and a test call the same function with the same two arguments.
+Behind the face stand two kernels, `hierbayes.kernel_levels` for one grouping factor and
+`hierbayes.kernel_tree` for several. All numbers travel to compiled code in one flat vector
+(`Marginal.packed`) and a plan (`Marginal.plan`): a vector of integers for several factors, None for
+one; and a vector that describes the residual correlation, or None. Compiled code for what a model
+does not have is never made.
 """
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numba import njit
-from scipy.linalg import solve_triangular
 
+from hierbayes import kernel_fixed, kernel_levels, kernel_tree
 from hierbayes.covariance import factor, factor_adjoint
 from hierbayes.design import Design
-from hierbayes.kernel import absorb, density, effects, integrate
 from hierbayes.moments import Moments, take_moments
 from hierbayes.priors import Priors
+from hierbayes.residual import coefficients
 
-HEADER = 10
+HEADER = 13
 """Length of the header of the packed vector."""
+SMALL_CORE = 100
+"""Matrix products of this size are not worth a thread."""
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _unpack(packed: np.ndarray) -> tuple:
     """Views of the arrays in the packed vector."""
-    q, lanes, p, pi, pk, blocks, partials = (
+    q, lanes, p, pi, pk, blocks, sets, size = (
         int(packed[0]),
         int(packed[1]),
         int(packed[2]),
@@ -47,9 +58,8 @@ def _unpack(packed: np.ndarray) -> tuple:
         int(packed[4]),
         int(packed[5]),
         int(packed[6]),
+        int(packed[7]),
     )
-    n, scale = packed[7], packed[8]
-    m = p + 1
     at = HEADER
     sizes = np.empty(blocks, dtype=np.int64)
     correlated = np.empty(blocks, dtype=np.int64)
@@ -57,14 +67,8 @@ def _unpack(packed: np.ndarray) -> tuple:
         sizes[block] = int(packed[at + block])
         correlated[block] = int(packed[at + blocks + block])
     at += 2 * blocks
-    A = packed[at : at + q * q * lanes].reshape((q, q, lanes))
-    at += q * q * lanes
     count = packed[at : at + lanes]
     at += lanes
-    M = packed[at : at + q * m * lanes].reshape((q, m, lanes))
-    at += q * m * lanes
-    G = packed[at : at + m * m].reshape((m, m))
-    at += m * m
     E = packed[at : at + q * q].reshape((q, q))
     at += q * q
     Di = packed[at : at + p * pi].reshape((p, pi))
@@ -76,15 +80,36 @@ def _unpack(packed: np.ndarray) -> tuple:
     Dk = packed[at : at + p * pk].reshape((p, pk))
     at += p * pk
     origin = packed[at : at + pk]
-    return partials, n, scale, sizes, correlated, A, count, M, G, E, Di, precision, mean, Dk, origin
+    at += pk
+    data = packed[at : at + sets * size].reshape((sets, size))
+    return sizes, correlated, count, E, Di, precision, mean, Dk, origin, data
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _split(data: np.ndarray, q: int, m: int, lanes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A, M and G of one grouping factor."""
+    A = data[: q * q * lanes].reshape((q, q, lanes))
+    at = q * q * lanes
+    M = data[at : at + q * m * lanes].reshape((q, m, lanes))
+    at += q * m * lanes
+    return A, M, data[at : at + m * m].reshape((m, m))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def combine(data: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Σ_k weights_k data_k."""
+    total = np.zeros(data.shape[1])
+    for k in range(data.shape[0]):
+        for i in range(data.shape[1]):
+            total[i] += weights[k] * data[k, i]
+    return total
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _relative(
-    theta: np.ndarray, q: int, partials: int, sizes: np.ndarray, correlated: np.ndarray, E: np.ndarray
+    theta: np.ndarray, q: int, partials: int, sigma: float, sizes: np.ndarray, correlated: np.ndarray, E: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Λ = E L / σ in the coordinates of the moments, and L."""
-    sigma = theta[q + partials]
     L = factor(theta[:q], theta[q : q + partials], sizes, correlated)
     relative = np.zeros((q, q))
     for i in range(q):
@@ -95,39 +120,106 @@ def _relative(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def log_density(theta: np.ndarray, packed: np.ndarray) -> tuple[float, np.ndarray]:
+def _set(data: np.ndarray, rho: float, residual: Any) -> tuple:
+    """The cross-products at ρ, their derivative, log|R| and its derivative."""
+    if residual is None:
+        return data[0], data[0], 0.0, 0.0
+    c, slope, logdet, logdet_slope = coefficients(rho, residual)
+    return combine(data, c), combine(data, slope), logdet, logdet_slope
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _eliminate(data: np.ndarray, count: np.ndarray, m: int, relative: np.ndarray, tree: Any) -> tuple:
+    """K, log|V₀|, and what the kernel wants to see again in `_sweep`."""
+    if tree is None:
+        A, M, G = _split(data, relative.shape[0], m, count.size)
+        K, logdet = kernel_levels.absorb(A, count, M, G, relative)
+        return K, logdet, None
+    panels, core, white, K, logdet = kernel_tree.factorise(data, tree, relative)
+    return K, logdet, (panels, core, white)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _sweep(
+    data: np.ndarray,
+    count: np.ndarray,
+    relative: np.ndarray,
+    tree: Any,
+    store: Any,
+    K_bar: np.ndarray,
+    logdet_bar: float,
+    data_bar: np.ndarray,
+) -> np.ndarray:
+    """Derivative with respect to Λ; those with respect to the data are written to `data_bar` unless it is empty."""
+    if tree is None:
+        m = K_bar.shape[0]
+        A, M, _ = _split(data, relative.shape[0], m, count.size)
+        if data_bar.size == 0:
+            none = np.empty((0, 0, 0))
+            return kernel_levels.absorb_adjoint(A, count, M, relative, K_bar, logdet_bar, none, none)
+        A_bar, M_bar, G_bar = _split(data_bar, relative.shape[0], m, count.size)
+        for a in range(m):
+            for b in range(m):
+                G_bar[a, b] = K_bar[a, b]
+        return kernel_levels.absorb_adjoint(A, count, M, relative, K_bar, logdet_bar, A_bar, M_bar)
+    panels, core, white = store
+    return kernel_tree.adjoint(data, tree, relative, panels, core, white, K_bar, logdet_bar, data_bar)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _along(data_bar: np.ndarray, slope: np.ndarray) -> float:
+    """Directional derivative along the data's own derivative."""
+    total = 0.0
+    for i in range(data_bar.size):
+        total += data_bar[i] * slope[i]
+    return total
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def log_density(theta: np.ndarray, packed: np.ndarray, tree: Any, residual: Any) -> tuple[float, np.ndarray]:
     """Log marginal density of the response and its gradient.
 
     Parameters
     ----------
     theta : (d,) array
-        Standard deviations (q), partial correlations, σ, kept fixed effects, in the user's units.
+        Standard deviations (q), partial correlations, σ unless known, r of the residual correlation
+        if there is one, kept fixed effects, in the user's units.
     packed : array
         `Marginal.packed`.
+    tree : int array or None
+    residual : array or None
+        `Marginal.plan`.
 
     Returns
     -------
     value : float
     gradient : (d,) array
     """
-    partials, n, scale, sizes, correlated, A, count, M, G, E, Di, precision, mean, Dk, origin = _unpack(packed)
+    sizes, correlated, count, E, Di, precision, mean, Dk, origin, data = _unpack(packed)
+    partials, n, scale, known = int(packed[8]), packed[9], packed[10], packed[11]
     q = E.shape[0]
-    sigma = theta[q + partials]
-    relative, _ = _relative(theta, q, partials, sizes, correlated, E)
-    value, relative_bar, sigma_bar, kept_bar = density(
-        A,
-        count,
-        M,
-        G,
-        n,
-        relative,
-        sigma / scale,
-        Di,
-        precision,
-        mean,
-        Dk,
-        theta[q + partials + 1 :] - origin,
+    at = q + partials
+    free = 0 if known > 0.0 else 1
+    sigma = theta[at] if free == 1 else known
+    rho, span = 0.0, 0.0
+    own = at + free
+    if residual is not None:
+        span = 0.5 * (residual[1] - residual[0])
+        rho = residual[0] + span * (theta[own] + 1.0)
+        own += 1
+    now, slope, residual_logdet, residual_slope = _set(data, rho, None if residual is None else residual[2:])
+    relative, _ = _relative(theta, q, partials, sigma, sizes, correlated, E)
+    K, logdet, store = _eliminate(now, count, Di.shape[0] + 1, relative, tree)
+    value, K_bar, sigma_bar, kept_bar = kernel_fixed.density(
+        K, logdet + residual_logdet, n, sigma / scale, Di, precision, mean, Dk, theta[own:] - origin
     )
+    gradient = np.zeros(theta.size)
+    if not math.isfinite(value):
+        return -math.inf, gradient
+    data_bar = np.empty(0)
+    if residual is not None:
+        data_bar = np.zeros(now.size)
+    relative_bar = _sweep(now, count, relative, tree, store, K_bar, -0.5, data_bar)
     L_bar = np.zeros((q, q))
     shift = 0.0
     for i in range(q):
@@ -135,38 +227,114 @@ def log_density(theta: np.ndarray, packed: np.ndarray) -> tuple[float, np.ndarra
             shift += relative_bar[i, j] * relative[i, j]
             for k in range(i + 1):
                 L_bar[i, j] += E[k, i] * relative_bar[k, j] / sigma
-    gradient = np.empty(theta.size)
-    sd_bar, partial_bar = factor_adjoint(theta[:q], theta[q : q + partials], sizes, correlated, L_bar)
+    sd_bar, partial_bar = factor_adjoint(theta[:q], theta[q:at], sizes, correlated, L_bar)
     for i in range(q):
         gradient[i] = sd_bar[i]
     for i in range(partials):
         gradient[q + i] = partial_bar[i]
-    gradient[q + partials] = sigma_bar / scale - shift / sigma
+    if free == 1:
+        gradient[at] = sigma_bar / scale - shift / sigma
+    if residual is not None:
+        gradient[own - 1] = span * (_along(data_bar, slope) - 0.5 * residual_slope)
     for i in range(kept_bar.size):
-        gradient[q + partials + 1 + i] = kept_bar[i]
-    return value - n * math.log(scale), gradient
+        gradient[own + i] = kept_bar[i]
+    return value - n * math.log(scale) + packed[12], gradient
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def deviance(
+    x: np.ndarray,
+    rows: np.ndarray,
+    columns: np.ndarray,
+    restricted: bool,
+    packed: np.ndarray,
+    tree: Any,
+    residual: Any,
+) -> tuple[float, np.ndarray, float, np.ndarray, np.ndarray]:
+    """-2 log (restricted) likelihood of the free entries of Λ and of r, all else profiled out.
+
+    Parameters
+    ----------
+    x : (d,) array
+        Entries of Λ at `rows`, `columns`, and last artanh r if the residuals are correlated.
+    rows, columns : int arrays
+    restricted : bool
+    packed, tree, residual
+        As in `log_density`; the priors of the fixed effects play no part.
+
+    Returns
+    -------
+    value : float
+        In the coordinates of the moments.
+    gradient : (d,) array
+    sigma, t, chol
+        As in `hierbayes.kernel_fixed.profile`.
+    """
+    _, _, count, E, Di, _, _, _, _, data = _unpack(packed)
+    n, scale, known = packed[9], packed[10], packed[11]
+    q = E.shape[0]
+    m = Di.shape[0] + 1
+    relative = np.zeros((q, q))
+    for k in range(rows.size):
+        relative[rows[k], columns[k]] = x[k]
+    rho, span = 0.0, 0.0
+    if residual is not None:
+        span = 0.5 * (residual[1] - residual[0])
+        r = math.tanh(x[rows.size])
+        rho = residual[0] + span * (r + 1.0)
+        span *= 1.0 - r * r
+    now, slope, residual_logdet, residual_slope = _set(data, rho, None if residual is None else residual[2:])
+    K, logdet, store = _eliminate(now, count, m, relative, tree)
+    value, K_bar, sigma, t, chol = kernel_fixed.profile(K, logdet + residual_logdet, n, known / scale, restricted)
+    gradient = np.zeros(x.size)
+    if not math.isfinite(value):
+        return math.inf, gradient, sigma, t, chol
+    data_bar = np.empty(0)
+    if residual is not None:
+        data_bar = np.zeros(now.size)
+    relative_bar = _sweep(now, count, relative, tree, store, K_bar, 1.0, data_bar)
+    for k in range(rows.size):
+        gradient[k] = relative_bar[rows[k], columns[k]]
+    if residual is not None:
+        gradient[rows.size] = span * (_along(data_bar, slope) + residual_slope)
+    return value, gradient, sigma, t, chol
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _condition(
     thetas: np.ndarray,
     packed: np.ndarray,
+    tree: Any,
+    residual: Any,
     noise: np.ndarray,
     ts: np.ndarray,
     us: np.ndarray,
     relatives: np.ndarray,
     factors: np.ndarray,
+    rests: np.ndarray,
 ) -> None:
-    """For every draw of θ: draw the integrated coefficients; keep what the random effects need."""
-    partials, _, scale, sizes, correlated, A, count, M, G, E, Di, precision, mean, Dk, origin = _unpack(packed)
+    """For every draw of θ: draw the integrated coefficients and, of several factors, all but the leaves.
+
+    `noise` and `rests` hold standard normal numbers; the latter become effects, in the coordinates of
+    the moments.
+    """
+    sizes, correlated, count, E, Di, precision, mean, Dk, origin, data = _unpack(packed)
+    partials, scale, known = int(packed[8]), packed[10], packed[11]
     q = E.shape[0]
-    pi = Di.shape[1]
+    p, pi = Di.shape
+    at = q + partials
     for s in range(len(thetas)):
         theta = thetas[s]
-        relative, L = _relative(theta, q, partials, sizes, correlated, E)
-        K, _ = absorb(A, count, M, G, relative)
-        kept = theta[q + partials + 1 :] - origin
-        _, t, u, chol = integrate(K, theta[q + partials] / scale, Di, precision, mean, Dk, kept)
+        sigma = theta[at] if known == 0.0 else known
+        own = at if known > 0.0 else at + 1
+        rho = 0.0
+        if residual is not None:
+            rho = residual[0] + 0.5 * (residual[1] - residual[0]) * (theta[own] + 1.0)
+            own += 1
+        now, _, _, _ = _set(data, rho, None if residual is None else residual[2:])
+        relative, L = _relative(theta, q, partials, sigma, sizes, correlated, E)
+        K, _, store = _eliminate(now, count, p + 1, relative, tree)
+        _, t, u, chol = kernel_fixed.integrate(K, sigma / scale, Di, precision, mean, Dk, theta[own:] - origin)
         for back in range(pi):
             i = pi - 1 - back
             x = noise[s, i]
@@ -175,7 +343,7 @@ def _condition(
             noise[s, i] = x / chol[i, i]
         for i in range(pi):
             us[s, i] = u[i] + noise[s, i]
-            for a in range(Di.shape[0]):
+            for a in range(p):
                 t[a] -= Di[a, i] * noise[s, i]
         for a in range(t.size):
             ts[s, a] = t[a]
@@ -183,28 +351,67 @@ def _condition(
             for j in range(q):
                 relatives[s, i, j] = relative[i, j]
                 factors[s, i, j] = L[i, j]
+        if tree is not None:
+            panels, core, white = store
+            kernel_tree.rest_effects(tree, relative, panels, core, white, t, sigma / scale, rests[s])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _effects_of_draws(
+def _level_effects(
     A: np.ndarray,
     M: np.ndarray,
-    E_inverse: np.ndarray,
-    scale: float,
+    residual: Any,
+    rhos: np.ndarray,
     ts: np.ndarray,
     relatives: np.ndarray,
+    units: np.ndarray,
     sigmas: np.ndarray,
     z: np.ndarray,
 ) -> None:
-    """Turn standard normal noise z, (draws, q, J), into draws of the random effects, in place."""
-    q = E_inverse.shape[0]
+    """Turn standard normal noise z, (draws, q, J), into draws of the effects of one factor, in place."""
+    K, q, m, J = M.shape
+    V = np.empty((q, J))
+    now_A = A[0]
+    now_M = M[0]
     for s in range(len(z)):
-        B = np.zeros((q, q))
+        if residual is not None:
+            c, _, _, _ = coefficients(rhos[s], residual[2:])
+            now_A = combine(A.reshape((K, q * q * J)), c).reshape((q, q, J))
+            now_M = combine(M.reshape((K, q * m * J)), c).reshape((q, m, J))
         for i in range(q):
-            for j in range(q):
-                for k in range(i, q):
-                    B[i, j] += scale * E_inverse[i, k] * relatives[s, k, j]
-        effects(A, M, relatives[s], B, ts[s], sigmas[s] / scale, z[s])
+            for j in range(J):
+                V[i, j] = 0.0
+            for a in range(m):
+                for j in range(J):
+                    V[i, j] += now_M[i, a, j] * ts[s, a]
+        kernel_levels.effects(now_A, V, relatives[s], units[s], sigmas[s], z[s])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _leaf_effects(
+    data: np.ndarray,
+    tree: np.ndarray,
+    residual: Any,
+    rhos: np.ndarray,
+    ts: np.ndarray,
+    rests: np.ndarray,
+    relatives: np.ndarray,
+    units: np.ndarray,
+    sigmas: np.ndarray,
+    begin: int,
+    z: np.ndarray,
+) -> None:
+    """The same for the leaves of several factors, given all other effects."""
+    q, J = z.shape[1], z.shape[2]
+    A = np.empty((q, q, J))
+    V = np.empty((q, J))
+    now = data[0]
+    for s in range(len(z)):
+        if residual is not None:
+            c, _, _, _ = coefficients(rhos[s], residual[2:])
+            now = combine(data, c)
+        kernel_tree.leaves(now, tree, ts[s], rests[s], begin, A, V)
+        kernel_levels.effects(A, V, relatives[s], units[s], sigmas[s], z[s])
 
 
 @dataclass(frozen=True)
@@ -219,15 +426,26 @@ class Conditionals:
     relative : (draws, q, q) array
         Λ, in the coordinates of the moments.
     sigma : (draws,) array
+    rho : (draws,) array
+        Residual correlation, 0 if there is none.
     L : (draws, q, q) array
         Factor of the covariance of the random effects.
+    rest : (draws, rest) array
+        Of several grouping factors, draws of all effects but those of the leaves, in the coordinates of
+        the moments.
     """
 
     fixef: np.ndarray
     t: np.ndarray
     relative: np.ndarray
     sigma: np.ndarray
+    rho: np.ndarray
     L: np.ndarray
+    rest: np.ndarray
+
+    def only(self, draws: np.ndarray | slice) -> Conditionals:
+        """Some of the draws."""
+        return Conditionals(*(getattr(self, name)[draws] for name in self.__dataclass_fields__))
 
 
 class Marginal:
@@ -277,15 +495,54 @@ class Marginal:
         if priors.centered and design.intercept is not None:
             self._centering[design.intercept] = design.X.mean(axis=0)
 
+    def with_response(self, y: np.ndarray, moments: Moments) -> Marginal:
+        """The same likelihood for another response, without priors.
+
+        Parameters
+        ----------
+        y : (n,) array
+        moments : Moments
+            Of that response, the shape of the data being that of the own moments.
+
+        Returns
+        -------
+        Marginal
+        """
+        other = copy.copy(self)
+        other.design = copy.copy(self.design)
+        object.__setattr__(other.design, "y", y)
+        other.moments = moments
+        packed = self.packed.copy()
+        packed[10] = moments.scale
+        p, size = moments.p, moments.data.size
+        at = len(packed) - size - p * (p + 2)
+        packed[at : at + p * p] *= self.moments.scale / moments.scale
+        packed[at + p * (p + 1) : at + p * (p + 2)] = -moments.ols
+        packed[at + p * (p + 2) :] = moments.data[0]
+        other.__dict__["packed"] = packed
+        return other
+
     @property
     def origin(self) -> np.ndarray:
         """(p,) least-squares coefficients in the coordinates of the priors."""
         return self._centering @ self.moments.ols
 
     @property
+    def places(self) -> Places:
+        """Where the parts of θ stand."""
+        d, layout = self.design, self.moments.layout
+        at = layout.q + layout.n_partial
+        sigma = at if d.sigma is None else None
+        at += d.sigma is None
+        rho = at if d.residual is not None else None
+        return Places(
+            slice(layout.q), slice(layout.q, layout.q + layout.n_partial), sigma, rho, at + (rho is not None)
+        )
+
+    @property
     def dim(self) -> int:
         """Length of θ."""
-        return self.moments.q + self.moments.layout.n_partial + 1 + int(self.kept.sum())
+        return self.places.kept + int(self.kept.sum())
 
     @cached_property
     def packed(self) -> np.ndarray:
@@ -295,50 +552,107 @@ class Marginal:
         ols = self.origin
         kept, integrated = self.kept, ~self.kept
         sizes, correlated = m.layout.arrays
-        lanes = m.A.shape[2]
         header = [
-            m.q, lanes, m.p, integrated.sum(), kept.sum(), len(sizes), m.layout.n_partial, m.n, m.scale, 0.0,
+            m.q, len(m.count), m.p, integrated.sum(), kept.sum(), len(sizes), *m.data.shape, m.layout.n_partial,
+            m.n, m.scale, self.design.sigma or 0.0, m.constant,
         ]  # fmt: skip
         parts = [
-            header, sizes, correlated, m.A, m.count, m.M, m.G, m.E, D[:, integrated],
-            self._precision[integrated], (self._mean - ols)[integrated], D[:, kept], ols[kept],
+            header, sizes, correlated, m.count, m.E, D[:, integrated], self._precision[integrated],
+            (self._mean - ols)[integrated], D[:, kept], ols[kept], m.data,
         ]  # fmt: skip
         return np.concatenate([np.ravel(part).astype(float) for part in parts])
 
+    @cached_property
+    def plan(self) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """How several factors are eliminated and how the residuals are correlated, for the compiled functions."""
+        forest, residual = self.moments.forest, self.design.residual
+        return (
+            None if forest is None else forest.tree,
+            None if residual is None else np.concatenate([residual.bounds, residual.table]),
+        )
+
     def log_density(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
         """Log marginal density at θ and its gradient; see `log_density`."""
-        return log_density(np.asarray(theta, dtype=float), self.packed)
+        return log_density(np.asarray(theta, dtype=float), self.packed, *self.plan)
 
-    def condition(self, thetas: np.ndarray, rng: np.random.Generator) -> Conditionals:
+    def rho(self, r: np.ndarray) -> np.ndarray:
+        """Residual correlation from its place r in its range."""
+        assert self.design.residual is not None
+        low, high = self.design.residual.bounds
+        return low + 0.5 * (high - low) * (r + 1.0)
+
+    def condition(self, thetas: np.ndarray, rng: np.random.Generator, threads: int = 1) -> Conditionals:
         """Draw the fixed effects that were integrated out, one draw for each θ.
+
+        With several grouping factors, all random effects but those of the leaves are drawn along.
 
         Parameters
         ----------
         thetas : (draws, dim) array
         rng : numpy.random.Generator
+        threads : int
 
         Returns
         -------
         Conditionals
         """
-        m = self.moments
+        m, places = self.moments, self.places
         draws = len(thetas)
         integrated = ~self.kept
         thetas = np.ascontiguousarray(thetas, dtype=float)
         noise = rng.standard_normal((draws, int(integrated.sum())))
+        rest = rng.standard_normal((draws, 0 if m.forest is None else m.forest.rest_size))
         t = np.empty((draws, m.p + 1))
         u = np.empty_like(noise)
         relative = np.empty((draws, m.q, m.q))
         L = np.empty_like(relative)
-        _condition(thetas, self.packed, noise, t, u, relative, L)
+
+        def run(_: int, part: slice) -> None:
+            _condition(
+                thetas[part],
+                self.packed,
+                *self.plan,
+                noise[part],
+                t[part],
+                u[part],
+                relative[part],
+                L[part],
+                rest[part],
+            )
+
+        with self.one_thread():
+            share(run, parts(draws, max(1, -(-draws // (4 * threads)))), threads)
         eta = np.empty((draws, m.p))
         eta[:, integrated] = u + self.origin[integrated]
-        eta[:, self.kept] = thetas[:, m.q + m.layout.n_partial + 1 :]
+        eta[:, self.kept] = thetas[:, places.kept :]
         fixef = eta @ np.linalg.inv(self._centering).T
-        return Conditionals(fixef, t, relative, thetas[:, m.q + m.layout.n_partial], L)
+        sigma = np.full(draws, self.design.sigma) if places.sigma is None else thetas[:, places.sigma]
+        rho = np.zeros(draws) if places.rho is None else self.rho(thetas[:, places.rho])
+        return Conditionals(fixef, t, relative, sigma, rho, L, rest)
+
+    @contextlib.contextmanager
+    def one_thread(self) -> Iterator[None]:
+        """Keep the matrix products of a large core on one thread.
+
+        Chains share the processors better than products do, products that wait for each other's threads on
+        a busy machine are slower by orders of magnitude, and the answer does not depend on their number.
+        """
+        forest = self.moments.forest
+        if forest is None or forest.core < SMALL_CORE:
+            yield
+            return
+        from threadpoolctl import threadpool_limits
+
+        with threadpool_limits(1, user_api="blas"):
+            yield
+
+    @property
+    def leaf(self) -> int:
+        """Position of the factor whose effects are drawn last, level by level."""
+        return 0 if self.moments.forest is None else self.moments.forest.order[0]
 
     def draw_effects(self, given: Conditionals, z: np.ndarray, levels: slice, draws: slice) -> None:
-        """Overwrite standard normal noise with exact draws of the random effects.
+        """Overwrite standard normal noise with exact draws of the random effects of the leaf factor.
 
         Parameters
         ----------
@@ -348,7 +662,145 @@ class Marginal:
         levels, draws : slice
         """
         m = self.moments
-        E_inverse = solve_triangular(m.E, np.eye(m.q))
-        A = np.ascontiguousarray(m.A_levels[:, :, levels])
-        M = np.ascontiguousarray(m.M_levels[:, :, levels])
-        _effects_of_draws(A, M, E_inverse, m.scale, given.t[draws], given.relative[draws], given.sigma[draws], z)
+        where = self.design.effects_of(self.design.factors[self.leaf])
+        relative = np.ascontiguousarray(given.relative[draws, where, where])
+        units = np.ascontiguousarray(self.units(where) @ relative)
+        sigma = given.sigma[draws] / m.scale
+        tree, residual = self.plan
+        rho, t = given.rho[draws], given.t[draws]
+        if tree is not None:
+            begin = levels.start or 0
+            _leaf_effects(m.data, tree, residual, rho, t, given.rest[draws], relative, units, sigma, begin, z)
+            return
+        assert m.levels is not None
+        A = np.ascontiguousarray(m.levels.A_levels[..., levels])
+        M = np.ascontiguousarray(m.levels.M_levels[..., levels])
+        _level_effects(A, M, residual, rho, t, relative, units, sigma, z)
+
+    def rest_effects(self, given: Conditionals, position: int) -> np.ndarray:
+        """Draws (draws, effects, levels) of the effects of a factor that is not the leaf one, in the user's units."""
+        forest = self.moments.forest
+        assert forest is not None
+        where = self.design.effects_of(self.design.factors[position])
+        values = given.rest[:, forest.rest[forest.order.index(position) - 1]]
+        return np.einsum("ij,slj->sil", self.units(where), values)
+
+    def blups(self, relative: np.ndarray, t: np.ndarray, rho: float) -> list[np.ndarray]:
+        """Conditional means of all random effects given the data and all parameters.
+
+        Parameters
+        ----------
+        relative : (q, q) array
+            Λ, in the coordinates of the moments.
+        t : (p + 1,) array
+            (-γ, 1).
+        rho : float
+
+        Returns
+        -------
+        list of (effects, levels) array
+            One a grouping factor, in the user's units.
+        """
+        m, design = self.moments, self.design
+        tree, _ = self.plan
+        rest = np.zeros(0 if m.forest is None else m.forest.rest_size)
+        if tree is not None:
+            panels, core, white, _, _ = kernel_tree.factorise(self._data(rho), tree, relative)
+            kernel_tree.rest_effects(tree, relative, panels, core, white, t, 0.0, rest)
+        one = np.zeros(1)
+        given = Conditionals(one[:, None], t[None], relative[None], one, np.array([rho]), relative[None], rest[None])
+        found = []
+        for position, factor_ in enumerate(design.factors):
+            if position != self.leaf:
+                found.append(self.rest_effects(given, position)[0])
+                continue
+            where, J = design.effects_of(factor_), len(factor_.levels)
+            z = np.zeros((1, where.stop - where.start, J))
+            self.draw_effects(given, z, slice(0, J), slice(0, 1))
+            found.append(z[0])
+        return found
+
+    def _data(self, rho: float) -> np.ndarray:
+        """The cross-products at ρ, as one vector."""
+        return np.tensordot(self._weights(rho), self.moments.data, 1)
+
+    def _weights(self, rho: float) -> np.ndarray:
+        residual = self.plan[1]
+        return np.ones(1) if residual is None else coefficients(rho, residual[2:])[0]
+
+    def units(self, where: slice) -> np.ndarray:
+        """Change from the coordinates of the moments to the user's units, for some effects."""
+        return self.moments.scale * np.linalg.inv(self.moments.E[where, where])
+
+    def conditional_covariance(self, relative: np.ndarray, sigma: float, rho: float) -> list[np.ndarray]:
+        """Covariance of the random effects of every level given the data and all parameters.
+
+        Parameters
+        ----------
+        relative : (q, q) array
+            Λ, in the coordinates of the moments.
+        sigma, rho : float
+
+        Returns
+        -------
+        list of (levels, effects, effects) array
+            One a grouping factor, in the user's units.
+        """
+        m = self.moments
+        tree, _ = self.plan
+        weights = self._weights(rho)
+        nothing = np.zeros((m.p + 1, m.p + 1))
+        found = []
+        if m.levels is not None:
+            A = np.tensordot(weights, m.levels.A_levels, 1)
+            M = np.tensordot(weights, m.levels.M_levels, 1)
+            A_bar, M_bar = np.zeros_like(A), np.zeros_like(M)
+            kernel_levels.absorb_adjoint(A, np.ones(A.shape[-1]), M, relative, nothing, 1.0, A_bar, M_bar)
+            bars = [np.moveaxis(A_bar, -1, 0)] if self.design.factors else []
+        else:
+            assert m.forest is not None
+            now = self._data(rho)
+            bar = np.zeros_like(now)
+            assert tree is not None
+            panels, core, white, _, _ = kernel_tree.factorise(now, tree, relative)
+            kernel_tree.adjoint(now, tree, relative, panels, core, white, nothing, 1.0, bar)
+            bars = [bar[m.forest.blocks[k, k]] for k in map(m.forest.order.index, range(len(self.design.factors)))]
+        for factor_, value in zip(self.design.factors, bars, strict=True):
+            B = self.units(self.design.effects_of(factor_)) * (sigma / m.scale)
+            found.append(B @ value @ B.T)
+        return found
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the parts of θ stand.
+
+    Parameters
+    ----------
+    sds, partials : slice
+    sigma, rho : int or None
+    kept : int
+        Where the kept fixed effects begin.
+    """
+
+    sds: slice
+    partials: slice
+    sigma: int | None
+    rho: int | None
+    kept: int
+
+
+def parts(total: int, size: int) -> list[slice]:
+    """Slices of at most `size` that cover `total`."""
+    return [slice(first, min(first + size, total)) for first in range(0, total, size)]
+
+
+def share(work: Callable[[int, slice], None], parts: list[slice], threads: int) -> None:
+    """Run ``work(number, part)`` for all parts on some threads; the first error is raised."""
+    if len(parts) == 1 or threads == 1:
+        for number, part in enumerate(parts):
+            work(number, part)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        for done in [pool.submit(work, number, part) for number, part in enumerate(parts)]:
+            done.result()

@@ -7,6 +7,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,17 +16,20 @@ import numpy as np
 import xarray as xr
 
 from hierbayes import from_bambi, names
-from hierbayes.errors import ConvergenceWarning, FormulaError, RowsDropped, SingularFit
+from hierbayes.errors import ConvergenceWarning, DataError, FormulaError, RowsDropped, SingularFit
 from hierbayes.marginal import Marginal
-from hierbayes.moments import Moments, take_moments
+from hierbayes.moments import Moments, Rows, take_moments
+from hierbayes.parameterization import AUTO, MARGINAL, Choice, choose
 from hierbayes.priors import Priors
-from hierbayes.reml import maximise
+from hierbayes.reml import SINGULAR, Optimum, maximise
 from hierbayes.results import Fit, RemlFit
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import ArrayLike
 
     from hierbayes.recover import Keep
+    from hierbayes.sampling import Run
 
 
 class Model:
@@ -50,6 +54,16 @@ class Model:
         predictors. The intercept itself is always reported uncentred.
     dropna : bool, default True
         Leave incomplete rows out, with a warning that counts them; False refuses them.
+    weights : str or array, optional
+        Precision weights, a column or one number a row: the residual variance of row i is
+        σ²/weights[i]. This is lme4's meaning; Bambi's ``weighted()`` multiplies the log likelihood instead.
+    se : str or array, optional
+        Known standard error of every row, as in a meta-analysis: ``Model("y ~ 1 + (1 | study)", data,
+        se="se")``. There is no σ to estimate then.
+    residual : str, optional
+        Correlation of the residuals: ``"ar1(time | g)"`` for equally spaced times within the levels of g, gaps
+        allowed, ``"ar1(1 | g)"`` for the order of the rows, ``"cs(g)"`` for compound symmetry. A
+        formula may then do without random effects.
 
     Raises
     ------
@@ -73,17 +87,26 @@ class Model:
         priors: Mapping[str, Any] | None = None,
         center_predictors: bool = True,
         dropna: bool = True,
+        weights: str | ArrayLike | None = None,
+        se: str | ArrayLike | None = None,
+        residual: str | None = None,
     ) -> None:
         if family != "gaussian":
             raise FormulaError(
                 f"The family {family!r} is not available yet; this version fits 'gaussian' responses. "
                 "Bambi fits it without the REML comparison."
             )
+        if weights is not None and se is not None:
+            raise DataError("Give weights or se, not both: standard errors are weights 1/se² with a known σ of 1.")
         self.formula = formula
-        self._parsed = from_bambi.parse(formula)
+        self._parsed = from_bambi.parse(formula, random=residual is None)
+        data, weights_ = _with_column(data, weights, "weights")
+        data, se_ = _with_column(data, se, "se")
         caller = sys._getframe(1)
         self._namespace = from_bambi.names_used(self._parsed, {**caller.f_globals, **caller.f_locals})
-        self.data, self.design = from_bambi.read_design(self._parsed, data, self._namespace, dropna)
+        self.data, self.design = from_bambi.read_design(
+            self._parsed, data, self._namespace, dropna, weights_, se_, residual
+        )
         self.given_priors = dict(priors or {})
         from_bambi.check_prior_names(self.design, self.given_priors)
         self.center_predictors = center_predictors
@@ -115,6 +138,11 @@ class Model:
         return from_bambi.bambi_model(self.design, self._parsed, self.data, self._namespace, self.priors)
 
     @cached_property
+    def likelihood(self) -> Marginal:
+        """The likelihood that REML and ML maximise: flat priors on the fixed effects."""
+        return Marginal(self.design, None, self.moments)
+
+    @cached_property
     def marginal(self) -> Marginal:
         """The marginal likelihood with the priors of the fixed effects."""
         return Marginal(self.design, self.priors, self.moments)
@@ -124,24 +152,35 @@ class Model:
 
         Parameters
         ----------
-        parameterization : {"marginal"}
-            Random effects, and fixed effects with Normal or flat priors, integrated out.
+        parameterization : {"marginal", "noncentered", "centered", "auto"}, default "marginal"
+            ``"marginal"``: random effects, and fixed effects with Normal or flat priors, integrated out.
+            ``"noncentered"`` and ``"centered"``: every random effect a variable. ``"auto"``: as in `fit`.
 
         Returns
         -------
         pymc.Model
-            ``pymc.sample`` works on it; `fit` completes its draws with everything integrated out.
+            ``pymc.sample`` works on it; `fit` completes the draws of a marginal one with everything
+            that was integrated out.
 
         Raises
         ------
         ValueError
-            For another parametrisation.
+            For another parametrisation, or a conditional one with correlated residuals.
         """
-        if parameterization != "marginal":
-            raise ValueError(f"parameterization {parameterization!r} is not available; use 'marginal'")
-        from hierbayes.graph import build_graph
+        choice = self._choose(parameterization)
+        if choice.marginal:
+            from hierbayes.graph import build_graph
 
-        return build_graph(self.marginal, self.priors)
+            return build_graph(self.marginal, self.priors)
+        from hierbayes.conditional import build_conditional
+
+        return build_conditional(self.design, self.priors, choice.blocks)
+
+    def _choose(self, parameterization: str, reml: RemlFit | None = None) -> Choice:
+        if parameterization == AUTO and reml is None:
+            reml = self._maximise("REML", quiet=True)
+        covariance, sigma = (np.zeros((0, 0)), 1.0) if reml is None else (reml.covariance, reml.sigma)
+        return choose(parameterization, self.marginal, covariance, sigma)
 
     def reml(self) -> RemlFit:
         """Fit by restricted maximum likelihood.
@@ -163,20 +202,83 @@ class Model:
         """Fit by maximum likelihood; returns and warnings as in `reml`."""
         return self._maximise("ML")
 
-    def _maximise(self, method: str, quiet: bool = False) -> RemlFit:
-        optimum = maximise(self.moments, method == "REML")
+    def refit(self, y: ArrayLike, method: str = "REML") -> RemlFit:
+        """Fit the same design to another response, as in a simulation or a bootstrap.
+
+        Whatever does not depend on the response is prepared once, so that a refit costs a fraction of a
+        fit. Weights, offset and rows are those of the model.
+
+        Parameters
+        ----------
+        y : (n,) array
+            One number for each row used (``model.design.n`` of them).
+        method : {"REML", "ML"}, default "REML"
+
+        Returns
+        -------
+        RemlFit
+
+        Raises
+        ------
+        DataError
+            If the response has another length or is not finite.
+
+        Warns
+        -----
+        SingularFit, ConvergenceWarning
+            As in `reml`.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> model = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff"))
+        >>> round(model.refit(2 * model.design.y).sigma / model.reml().sigma, 6)
+        2.0
+        """
+        y = np.asarray(y, dtype=float)
+        if y.shape != (self.design.n,) or not np.isfinite(y).all():
+            raise DataError(
+                f"A new response needs {self.design.n} finite numbers, one for each row used, not an array of shape "
+                f"{y.shape}" + ("." if y.shape != (self.design.n,) else " with missing or infinite values.")
+            )
+        if self.design.residual is not None:
+            design = replace(self.design, y=y)
+            return self._maximise(method, likelihood=Marginal(design, None, take_moments(design)))
+        rows, base = self._prepared
+        return self._maximise(method, likelihood=base.with_response(y, rows.of(y)))
+
+    @cached_property
+    def _prepared(self) -> tuple[Rows, Marginal]:
+        rows = Rows(self.design, self.moments)
+        return rows, Marginal(self.design, None, rows.moments)
+
+    def _maximise(self, method: str, quiet: bool = False, likelihood: Marginal | None = None) -> RemlFit:
+        if method not in {"REML", "ML"}:
+            raise ValueError(f"method must be 'REML' or 'ML', not {method!r}")
+        likelihood = self.likelihood if likelihood is None else likelihood
+        optimum = maximise(likelihood, method == "REML")
         if not optimum.converged and not quiet:
             warnings.warn(
                 f"The {method} fit has {optimum.message}; do not trust it.", ConvergenceWarning, stacklevel=3
             )
         if optimum.singular and not quiet:
             warnings.warn(
-                f"The {method} fit of {self.formula!r} is singular: some combination of the random effects of "
-                f"{self.design.factor.name!r} has no variance. Look at the posterior, or take a random effect out.",
+                f"The {method} fit of {self.formula!r} is singular: some combination of the random effects "
+                f"{self._without_variance(optimum)}has no variance. Look at the posterior, or take a random effect "
+                "out.",
                 SingularFit,
                 stacklevel=3,
             )
-        return RemlFit(self.design, self.moments, optimum, method)
+        return RemlFit(likelihood, optimum, method)
+
+    def _without_variance(self, optimum: Optimum) -> str:
+        """The grouping factors whose effects have no variance in some direction, in words."""
+        found = []
+        for factor in self.design.factors:
+            where = self.design.effects_of(factor)
+            if np.linalg.svd(optimum.relative[where, where], compute_uv=False)[-1] < SINGULAR:
+                found.append(repr(factor.name))
+        return f"of {' and of '.join(found)} " if found else ""
 
     def fit(
         self,
@@ -189,6 +291,7 @@ class Model:
         ranef: Keep | str | Path = "auto",
         progress: bool | None = None,
         callback: Callable[[Any], None] | None = None,
+        parameterization: str = "auto",
     ) -> Fit:
         """Sample the posterior by NUTS and recover every effect that was integrated out.
 
@@ -211,6 +314,11 @@ class Model:
             Show a progress bar; by default if somebody is watching (a terminal or a notebook).
         callback : callable, optional
             Called now and then with nutpie's list of chain states.
+        parameterization : {"auto", "marginal", "noncentered", "centered"}, default "auto"
+            ``"auto"`` integrates the random effects out, unless crossed factors make that dearer than
+            sampling them; then it decides block by block, from how much the data of a level say about
+            its effects, between centred and non-centred. ``fit.parameterization`` says what was
+            chosen and why. Where effects are variables their draws are kept, whatever `ranef` says.
 
         Returns
         -------
@@ -237,40 +345,34 @@ class Model:
         if isinstance(keep, Path) and keep.exists():
             raise FileExistsError(f"{keep} exists already; name a new folder for the draws of the random effects")
         from hierbayes import sampling
-        from hierbayes.recover import parameters, random_effects
 
         reml = self._maximise("REML", quiet=True)
+        choice = self._choose(parameterization, reml)
         seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else int(seed)
-        cores = min(chains, os.cpu_count() or 1) if cores is None else cores
-        target = sampling.make_target(self.marginal, self.priors)
-        started = time.perf_counter()
-        drawn = sampling.sample(
-            target,
-            self.graph,
-            sampling.start(target, reml.optimum),
+        run = sampling.Run(
             draws=draws,
             tune=tune,
             chains=chains,
-            cores=cores,
+            cores=min(chains, os.cpu_count() or 1) if cores is None else cores,
             seed=seed,
             target_accept=target_accept,
             progress=_watched() if progress is None else progress,
             callback=callback,
         )
-        seconds = time.perf_counter() - started
-        given = self.marginal.condition(drawn.theta.reshape(chains * draws, -1), np.random.default_rng([seed, 1]))
-        posterior = parameters(self.design, drawn.theta, given, self.marginal.kept)
-        random, kind = random_effects(self.marginal, given, chains, seed, cores, keep)
-        groups = {
-            "posterior": posterior.merge(random) if kind == "draws" else posterior,
-            "sample_stats": drawn.stats,
-            "observed_data": xr.Dataset(
-                {self.design.response: ("__obs__", self.design.y)}, {"__obs__": np.arange(self.design.n)}
-            ),
-        }
-        if kind == "summary":
-            groups[names.RANEF_SUMMARY] = random
-        groups["posterior"].attrs = self._provenance(seed, drawn.engine) | {"seconds_sampling": seconds}
+        started = time.perf_counter()
+        groups = self._sample_marginal(run, reml, keep) if choice.marginal else self._sample_conditional(run, choice)
+        groups["observed_data"] = xr.Dataset(
+            {self.design.response: ("__obs__", self.design.y)}, {"__obs__": np.arange(self.design.n)}
+        )
+        groups["posterior"].attrs = (
+            self._provenance(seed)
+            | {
+                "parameterization": MARGINAL if choice.marginal else ", ".join(choice.blocks),
+                "parameterization_reason": choice.reason,
+                "seconds_sampling": time.perf_counter() - started,
+            }
+            | groups["posterior"].attrs
+        )
         idata = xr.DataTree.from_dict(groups)
         idata.attrs = dict(groups["posterior"].attrs)
         fit = Fit(self.design, self.priors, self.marginal, idata, reml)
@@ -278,7 +380,37 @@ class Model:
             warnings.warn(problem, ConvergenceWarning, stacklevel=2)
         return fit
 
-    def _provenance(self, seed: int, engine: str) -> dict[str, Any]:
+    def _sample_marginal(self, run: Run, reml: RemlFit, keep: Keep | Path) -> dict[str, xr.Dataset]:
+        """Sample θ and recover everything that was integrated out."""
+        from hierbayes import sampling
+        from hierbayes.recover import parameters, random_effects
+
+        started = time.perf_counter()
+        target = sampling.make_target(self.marginal, self.priors)
+        drawn = sampling.sample(target, self.graph, sampling.start(target, reml.optimum), run)
+        seconds = time.perf_counter() - started
+        thetas = drawn.theta.reshape(run.chains * run.draws, -1)
+        given = self.marginal.condition(thetas, np.random.default_rng([run.seed, 1]), run.cores)
+        posterior = parameters(self.marginal, drawn.theta, given)
+        random, kind = random_effects(self.marginal, given, run.chains, run.seed, run.cores, keep)
+        groups = {"posterior": posterior.merge(random) if kind == "draws" else posterior, "sample_stats": drawn.stats}
+        if kind == "summary":
+            groups[names.RANEF_SUMMARY] = random
+        groups["posterior"].attrs = {"engine": drawn.engine, "seconds_sampling": seconds}
+        return groups
+
+    def _sample_conditional(self, run: Run, choice: Choice) -> dict[str, xr.Dataset]:
+        """Sample the graph that has every random effect as a variable."""
+        from hierbayes import sampling
+        from hierbayes.conditional import build_conditional, posterior_of
+
+        graph = build_conditional(self.design, self.priors, choice.blocks)
+        draws, stats = sampling.sample_graph(graph, run)
+        posterior = posterior_of(draws, self.design)
+        posterior.attrs = {"engine": "graph"}
+        return {"posterior": posterior, "sample_stats": stats}
+
+    def _provenance(self, seed: int) -> dict[str, Any]:
         from importlib.metadata import version
 
         return {
@@ -289,14 +421,24 @@ class Model:
             "sample_dims": [names.CHAIN, names.DRAW],
             "formula": self.formula,
             "seed": seed,
-            "engine": engine,
         }
 
     def __repr__(self) -> str:
         d = self.design
-        return f"Model({self.formula!r}: {d.n} rows, {len(d.factor.levels)} levels of {d.factor.name}" + (
-            f", {d.n_dropped} incomplete rows left out)" if d.n_dropped else ")"
+        dropped = [f"{d.n_dropped} incomplete rows left out"] if d.n_dropped else []
+        return f"Model({', '.join([f'{self.formula!r}: {d.n} rows', *([d.levels] if d.factors else []), *dropped])})"
+
+
+def _with_column(data: pd.DataFrame, value: str | ArrayLike | None, name: str) -> tuple[pd.DataFrame, str | None]:
+    """A data frame with `value` as a column, and the name of that column."""
+    if value is None or isinstance(value, str):
+        return data, value
+    values = np.asarray(value, dtype=float)
+    if values.shape != (len(data),):
+        raise DataError(
+            f"{name}= has shape {values.shape}, but the data have {len(data)} rows; give one number a row."
         )
+    return data.assign(**{f"({name})": values}), f"({name})"
 
 
 def _watched() -> bool:

@@ -10,70 +10,110 @@ nearly collinear, whatever the units of the data:
 
 A predictor far from zero (a `year`) or a response in units of 1e-8 then costs no digits.
 
-Levels that have the same ``A_j`` (a balanced design; any design if there are only intercepts) are
-interchangeable to the likelihood: their ``M_j`` enter through ``Σ_j vec(M_j) vec(M_j)ᵀ`` alone, whose
-rank is at most q(p+1). So that many pseudo-levels stand for all of them, exactly, and the cost of
-an evaluation does not grow with the number of groups either.
+Precision weights scale the rows first. With correlated residuals (`hierbayes.residual`) there are several
+sets of moments, one for each sum of squares that R⁻¹ is made of, and an evaluation combines them.
+
+One grouping factor: levels that have the same ``A_j`` (a balanced design; levels of one size, if there are only
+intercepts) are interchangeable to the likelihood: their ``M_j`` enter through ``Σ_j vec(M_j) vec(M_j)ᵀ``
+alone, whose rank is at most q(p+1). So that many pseudo-levels stand for all of them, exactly, and the
+cost of an evaluation does not grow with the number of groups either. Several grouping factors are laid out
+as `hierbayes.forest` plans.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numba import njit
-from scipy.linalg import solve_triangular
 
 from hierbayes.covariance import Layout
 from hierbayes.design import Design
 from hierbayes.errors import DataError
+from hierbayes.forest import Forest, plan
 
 DEPENDENT = 1e-9
 """A column is linearly dependent if less than this fraction of its length is new."""
 
 
 @dataclass(frozen=True)
-class Moments:
-    """Sufficient statistics of a design with one grouping factor, in safe coordinates.
+class Levels:
+    """Cross-products of one grouping factor (or none), K sets of them.
 
     Parameters
     ----------
-    n, p, q, J : int
-        Rows, fixed effects, random effects per level, levels.
-    layout : Layout
-    A : (q, q, lanes) array
+    A : (K, q, q, lanes) array
+    M : (K, q, m, lanes) array
+        Of each level, or of what stands for several equal ones; see `hierbayes.kernel_levels`.
     count : (lanes,) array
-    M : (q, p + 1, lanes) array
-        Compressed cross-products, see `hierbayes.kernel.absorb`.
-    G : (p + 1, p + 1) array
-    A_levels : (q, q, J) array
-    M_levels : (q, p + 1, J) array
+        How many levels a lane stands for in log|V₀|.
+    A_levels : (K, q, q, J) array
+    M_levels : (K, q, m, J) array
         The same for every level, for the recovery of the random effects.
+    """
+
+    A: np.ndarray
+    M: np.ndarray
+    count: np.ndarray
+    A_levels: np.ndarray
+    M_levels: np.ndarray
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Sufficient statistics of a design, in safe coordinates.
+
+    Parameters
+    ----------
+    n, p, q : int
+        Rows, fixed effects, random effects per level of all factors together.
+    layout : Layout
+    data : (K, size) array
+        K sets of cross-products, each as one vector: ``A, M, G`` of `levels`, or as `forest` says.
+    count : (lanes,) array
+        As in `Levels`; empty for several factors.
+    levels : Levels or None
+        For at most one grouping factor.
+    forest : Forest or None
+        For several.
     R : (p, p) array
         Upper triangular: γ = R (β - ols) / scale.
     ols : (p,) array
-        Least-squares coefficients.
+        (Weighted) least-squares coefficients.
     scale : float
         Residual standard deviation of the least-squares fit, in units of the response.
     E : (q, q) array
         b̃ = E b / scale, block diagonal and upper triangular.
+    constant : float
+        ½ Σ log weights, to add to a log likelihood.
     """
 
     n: int
     p: int
     q: int
-    J: int
     layout: Layout
-    A: np.ndarray
+    data: np.ndarray
     count: np.ndarray
-    M: np.ndarray
-    G: np.ndarray
-    A_levels: np.ndarray
-    M_levels: np.ndarray
+    levels: Levels | None
+    forest: Forest | None
     R: np.ndarray
     ols: np.ndarray
     scale: float
     E: np.ndarray
+    constant: float
+
+    def diagonals(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """For each effect, its sum of squares and its cross-product with the residual response in every level."""
+        if self.levels is not None:
+            for k in range(self.q):
+                yield self.levels.A_levels[0, k, k], self.levels.M_levels[0, k, -1]
+            return
+        assert self.forest is not None
+        for k in map(self.forest.order.index, range(len(self.forest.order))):
+            own, xy = self.forest.blocks[k, k], self.forest.xy[k]
+            for i in range(xy.shape[1]):
+                yield self.data[0][own[:, i, i]], self.data[0][xy[:, i, -1]]
 
 
 def take_moments(design: Design) -> Moments:
@@ -82,7 +122,6 @@ def take_moments(design: Design) -> Moments:
     Parameters
     ----------
     design : Design
-        All blocks on one grouping factor.
 
     Returns
     -------
@@ -94,43 +133,197 @@ def take_moments(design: Design) -> Moments:
         If columns of the fixed or of the random effects are linearly dependent, if there are no
         more rows than coefficients, or if the fixed effects reproduce the response exactly.
     """
-    y, X = design.y, design.X
+    y = design.y if design.offset is None else design.y - design.offset
+    X, root = design.X, None
+    constant = 0.0
+    if design.weights is not None:
+        root = np.sqrt(design.weights)
+        y, X = y * root, X * root[:, None]
+        constant = float(np.log(root).sum())
     n, p = X.shape
     if n <= p:
         raise DataError(
             f"The formula has {p} fixed-effect coefficients but only {n} rows are left; use fewer terms or more data."
         )
     Q, R = orthonormal(X, design.labels, "fixed effects")
-    Qy = Q.T @ y
-    ols = solve_triangular(R, Qy)
+    ols, e, scale = least_squares(Q, R, X, y)
+    _check_scale(scale, y, design)
+    layout = design.layout
+    Z = np.concatenate([np.zeros((n, 0)), *(block.Z for block in design.blocks)], axis=1)
+    if root is not None:
+        Z = Z * root[:, None]
+    E = np.zeros((layout.q, layout.q))
+    for part in design.parts:
+        R_block = triangle(Z[:, part.where], part.block.labels, f"random effects of {part.factor.name!r}")
+        R_block /= np.sqrt(n)
+        if not part.block.correlated:
+            R_block = np.diag(np.sqrt((R_block**2).sum(axis=0)))
+        E[part.where, part.where] = R_block
+    T = np.linalg.inv(E)
+    take = _of_forest if len(design.factors) > 1 else _of_levels
+    data, count, levels, forest = take(design, Z, T, np.column_stack([Q, e / scale]))
+    return Moments(n, p, layout.q, layout, data, count, levels, forest, R, ols, scale, E, constant)
+
+
+def least_squares(Q: np.ndarray, R: np.ndarray, X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Least-squares coefficients, residuals and residual standard deviation of y on X = QR."""
+    ols = np.linalg.solve(R, Q.T @ y)
     e = y - X @ ols
     e -= Q @ (Q.T @ e)
-    scale = float(np.sqrt(e @ e / (n - p)))
+    return ols, e, float(np.sqrt(e @ e / (len(y) - len(R))))
+
+
+def _of_levels(
+    design: Design, Z: np.ndarray, T: np.ndarray, XY: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, Levels, None]:
+    """Moments of a design with one grouping factor, or with correlated residuals only."""
+    n, q = Z.shape
+    codes = design.factors[0].codes if design.factors else np.zeros(n, dtype=np.int64)
+    J = len(design.factors[0].levels) if design.factors else 0
+    Z = np.ascontiguousarray(Z)
+    sets = []
+    if design.residual is None:
+        sets.append((*_accumulate(codes, Z, T, XY, J), XY.T @ XY))
+    else:
+        for rows, of in design.residual.transformed(np.concatenate([Z, XY], axis=1)):
+            ZXY = np.ascontiguousarray(rows[:, :q]), np.ascontiguousarray(rows[:, q:])
+            sets.append((*_accumulate(codes[of], ZXY[0], T, ZXY[1], J), ZXY[1].T @ ZXY[1]))
+    A_levels, M_levels = (np.stack([np.moveaxis(each[i], 0, -1) for each in sets]) for i in range(2))
+    A, count, M = _compress(A_levels, M_levels)
+    flat = [np.concatenate([a.ravel(), b.ravel(), each[2].ravel()]) for a, b, each in zip(A, M, sets, strict=True)]
+    return np.array(flat), count, Levels(A, M, count, A_levels, M_levels), None
+
+
+def _of_forest(
+    design: Design, Z: np.ndarray, T: np.ndarray, XY: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, None, Forest]:
+    """Moments of a design with several grouping factors."""
+    where = [design.effects_of(factor) for factor in design.factors]
+    m = XY.shape[1]
+    forest = plan(design.factors, [w.stop - w.start for w in where], [w.start for w in where], m)
+    codes = [design.factors[f].codes for f in forest.order]
+    columns = [range(where[f].start, where[f].stop) for f in forest.order]
+    rows = np.concatenate([Z @ T, XY], axis=1)
+    q = Z.shape[1]
+    sets = design.residual.transformed(rows) if design.residual is not None else [(rows, np.arange(len(rows)))]
+    data = []
+    for part, of in sets:
+        flat = np.zeros(forest.size)
+        xy = part[:, q:]
+        for (f, g), cells in forest.cells.items():
+            cell = codes[f][of] if f == g else cells.find(codes[f][of], codes[g][of])
+            for i, a in enumerate(columns[f]):
+                for j, b in enumerate(columns[g]):
+                    flat[forest.blocks[f, g][:, i, j]] = np.bincount(
+                        cell, part[:, a] * part[:, b], minlength=len(cells.keys)
+                    )
+        for f, at in enumerate(forest.xy):
+            for i, a in enumerate(columns[f]):
+                for k in range(m):
+                    flat[at[:, i, k]] = np.bincount(codes[f][of], part[:, a] * xy[:, k], minlength=len(at))
+        flat[forest.corner : forest.corner + m * m] = (xy.T @ xy).ravel()
+        data.append(flat)
+    return np.array(data), np.zeros(0), None, forest
+
+
+class Rows:
+    """Rows of a design, ready to take the moments of one new response after another.
+
+    Parameters
+    ----------
+    design : Design
+        With independent residuals.
+    moments : Moments
+        Of the same design.
+
+    Attributes
+    ----------
+    moments : Moments
+        The same, with every level on its own, so that a new response needs its own cross-products only.
+    """
+
+    def __init__(self, design: Design, moments: Moments) -> None:
+        self._root = None if design.weights is None else np.sqrt(design.weights)
+        X = design.X if self._root is None else design.X * self._root[:, None]
+        Z = np.concatenate([np.zeros((design.n, 0)), *(block.Z for block in design.blocks)], axis=1)
+        if self._root is not None:
+            Z = Z * self._root[:, None]
+        self._offset = design.offset
+        self._X = X
+        self._Q = orthonormal(X, design.labels, "fixed effects")[0]
+        self._Z = Z @ np.linalg.inv(moments.E)
+        self._design = design
+        self._codes = [factor.codes for factor in design.factors]
+        self._levels = [len(factor.levels) for factor in design.factors]
+        self._where = [design.effects_of(factor) for factor in design.factors]
+        if moments.levels is not None:
+            A, M = moments.levels.A_levels, moments.levels.M_levels
+            count = np.ones(A.shape[-1])
+            G = moments.data[0][-((moments.p + 1) ** 2) :]
+            data = np.concatenate([A.ravel(), M.ravel(), G])[None]
+            moments = replace(moments, data=data, count=count, levels=Levels(A, M, count, A, M))
+        self.moments = moments
+
+    def of(self, y: np.ndarray) -> Moments:
+        """Moments with another response.
+
+        Parameters
+        ----------
+        y : (n,) array
+
+        Returns
+        -------
+        Moments
+
+        Raises
+        ------
+        DataError
+            If the fixed effects reproduce the response exactly.
+        """
+        m = self.moments
+        if self._offset is not None:
+            y = y - self._offset
+        if self._root is not None:
+            y = y * self._root
+        ols, e, scale = least_squares(self._Q, m.R, self._X, y)
+        _check_scale(scale, y, self._design)
+        e /= scale
+        data = m.data.copy()
+        levels = m.levels
+        if levels is not None:
+            q, J = m.q, levels.M_levels.shape[-1]
+            M = data[0, q * q * J : q * (q + m.p + 1) * J].reshape(1, q, m.p + 1, J)
+            cross(self._codes[0], self._Z, e, M[0, :, -1])
+            levels = Levels(levels.A, M, levels.count, levels.A, M)
+        else:
+            assert m.forest is not None
+            for k, f in enumerate(m.forest.order):
+                Z = np.ascontiguousarray(self._Z[:, self._where[f]])
+                own = np.empty((Z.shape[1], self._levels[f]))
+                cross(self._codes[f], Z, e, own)
+                data[0, m.forest.xy[k][:, :, -1]] = own.T
+        corner = m.forest.corner + (m.p + 1) ** 2 if m.forest is not None else data.shape[1]
+        data[0, corner - 1] = e @ e
+        return replace(m, data=data, levels=levels, ols=ols, scale=scale)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def cross(codes: np.ndarray, Z: np.ndarray, e: np.ndarray, out: np.ndarray) -> None:
+    """Write Z_jᵀe_j of every level to `out`, (q, J)."""
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            out[i, j] = 0.0
+    for row in range(e.size):
+        for i in range(out.shape[0]):
+            out[i, codes[row]] += Z[row, i] * e[row]
+
+
+def _check_scale(scale: float, y: np.ndarray, design: Design) -> None:
     if scale <= 1e-12 * np.abs(y).max():
         raise DataError(
             f"The fixed effects reproduce the response {design.response!r} exactly, so there is nothing "
             "left to model; take out the term that is computed from the response."
         )
-    e /= scale
-
-    layout = design.layout
-    Z = np.ascontiguousarray(np.concatenate([block.Z for block in design.blocks], axis=1))
-    E = np.zeros((layout.q, layout.q))
-    for block, where in zip(design.blocks, layout.slices, strict=True):
-        R_block = orthonormal(block.Z, block.labels, f"random effects of {block.factor.name!r}")[1]
-        R_block /= np.sqrt(n)
-        if not block.correlated:
-            R_block = np.diag(np.sqrt((R_block**2).sum(axis=0)))
-        E[where, where] = R_block
-    T = solve_triangular(E, np.eye(layout.q))
-
-    J = len(design.factor.levels)
-    by_level = _accumulate(design.factor.codes, Z, T, np.column_stack([Q, e]), J)
-    A_levels, M_levels = (np.ascontiguousarray(part.transpose(1, 2, 0)) for part in by_level)
-    G = np.eye(p + 1)
-    G[p, p] = e @ e
-    A, count, M = _compress(A_levels, M_levels)
-    return Moments(n, p, layout.q, J, layout, A, count, M, G, A_levels, M_levels, R, ols, scale, E)
 
 
 def orthonormal(X: np.ndarray, labels: list[str], what: str) -> tuple[np.ndarray, np.ndarray]:
@@ -155,8 +348,22 @@ def orthonormal(X: np.ndarray, labels: list[str], what: str) -> tuple[np.ndarray
     """
     norm = np.sqrt((X**2).sum(axis=0))
     Q, R = np.linalg.qr(X / np.where(norm > 0, norm, 1.0))
-    diagonal = np.abs(np.diag(R))
-    bad = np.flatnonzero((diagonal < DEPENDENT) | (norm == 0))
+    return Q * _signs(R), _checked(R, norm, labels, what)
+
+
+def triangle(X: np.ndarray, labels: list[str], what: str) -> np.ndarray:
+    """R of `orthonormal` without Q."""
+    norm = np.sqrt((X**2).sum(axis=0))
+    return _checked(np.linalg.qr(X / np.where(norm > 0, norm, 1.0), mode="r"), norm, labels, what)
+
+
+def _signs(R: np.ndarray) -> np.ndarray:
+    return np.where(np.diag(R) < 0, -1.0, 1.0)
+
+
+def _checked(R: np.ndarray, norm: np.ndarray, labels: list[str], what: str) -> np.ndarray:
+    """R of the unscaled columns, with a positive diagonal, if they are independent."""
+    bad = np.flatnonzero((np.abs(np.diag(R)) < DEPENDENT) | (norm == 0))
     if bad.size:
         k = int(bad[0])
         if norm[k] == 0:
@@ -167,8 +374,7 @@ def orthonormal(X: np.ndarray, labels: list[str], what: str) -> tuple[np.ndarray
             f"Column {labels[k]!r} of the {what} is a linear combination of {', '.join(others)}; "
             "take one of them out of the formula."
         )
-    sign = np.where(np.diag(R) < 0, -1.0, 1.0)
-    return Q * sign, sign[:, None] * R * norm
+    return _signs(R)[:, None] * R * norm
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -200,27 +406,25 @@ def _accumulate(
 
 
 def _compress(A: np.ndarray, M: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Replace levels with equal A by at most q(p + 1) pseudo-levels with the same likelihood."""
-    q, m, J = M.shape
-    flat = np.ascontiguousarray(A.reshape(q * q, J).T)
+    """Replace levels with equal A by at most K q(p + 1) pseudo-levels with the same likelihood."""
+    K, q, m, J = M.shape
+    if q == 0:
+        return A, np.ones(J), M
+    flat = np.ascontiguousarray(A.reshape(K * q * q, J).T)
     _, first, inverse, size = np.unique(flat, axis=0, return_index=True, return_inverse=True, return_counts=True)
     inverse = inverse.ravel()
-    crowded = size > q * m
+    crowded = size > K * q * m
     if not crowded.any():
         return A, np.ones(J), M
     alone = ~crowded[inverse]
-    A_parts, count_parts, M_parts = [A[:, :, alone]], [np.ones(int(alone.sum()))], [M[:, :, alone]]
+    A_parts, count_parts, M_parts = [A[..., alone]], [np.ones(int(alone.sum()))], [M[..., alone]]
     order = np.argsort(inverse, kind="stable")
     ends = np.cumsum(size)
     for k in np.flatnonzero(crowded):
         members = order[ends[k] - size[k] : ends[k]]
-        pseudo = np.linalg.qr(M[:, :, members].reshape(q * m, -1).T, mode="r")
+        pseudo = np.linalg.qr(M[..., members].reshape(K * q * m, -1).T, mode="r")
         lanes = len(pseudo)
-        A_parts.append(np.repeat(A[:, :, first[k], None], lanes, axis=2))
+        A_parts.append(np.repeat(A[..., first[k], None], lanes, axis=-1))
         count_parts.append(np.r_[float(size[k]), np.zeros(lanes - 1)])
-        M_parts.append(pseudo.T.reshape(q, m, lanes))
-    return (
-        np.ascontiguousarray(np.concatenate(A_parts, axis=2)),
-        np.concatenate(count_parts),
-        np.ascontiguousarray(np.concatenate(M_parts, axis=2)),
-    )
+        M_parts.append(pseudo.T.reshape(K, q, m, lanes))
+    return np.concatenate(A_parts, axis=-1), np.concatenate(count_parts), np.concatenate(M_parts, axis=-1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 SIGMA = "sigma"
+RHO = "rho"
 INTERCEPT = "Intercept"
 CHAIN, DRAW = "chain", "draw"
 RANEF_SUMMARY = "ranef_summary"

@@ -68,17 +68,21 @@ class Priors:
         Whether the prior of the intercept refers to the intercept at the mean of the predictors.
     sds : tuple of Prior
         One per random effect.
-    sigma : Prior
-        Of the residual standard deviation.
+    sigma : Prior or None
+        Of the residual standard deviation; None where it is known.
     eta : tuple of float
         LKJ shape of each block; unused for an uncorrelated block.
+    rho : float or None
+        Residual correlation ρ: its place in its range, scaled to (0, 1), is Beta(rho, rho). None for
+        independent residuals.
     """
 
     coefficients: tuple[Prior, ...]
     centered: bool
     sds: tuple[Prior, ...]
-    sigma: Prior
+    sigma: Prior | None
     eta: tuple[float, ...]
+    rho: float | None = None
 
     @property
     def kept(self) -> np.ndarray:

@@ -1,34 +1,39 @@
 r"""Maximum likelihood and restricted maximum likelihood, by maximising the marginal likelihood.
 
 With σ and the fixed effects profiled, -2 log likelihood is a function of the free entries x of the
-relative factor Λ alone (`hierbayes.kernel.profile`). It is minimised by L-BFGS-B with analytic
-gradients from the best of a few scales, then polished by Newton steps whose Hessian is a
-difference of gradients, so that the answer is good to about eight digits in Λ. The signs of the
-columns of Λ are free, so no bounds are needed: a variance of zero is an interior stationary point.
+relative factor Λ (and of Fisher's z of a residual correlation) alone, see
+`hierbayes.marginal.deviance`. It is minimised by BFGS with analytic gradients from a start that the
+spread of the groups suggests, then polished by Newton steps whose Hessian is a difference of
+gradients, so that the answer is good to about eight digits in Λ. The signs of the columns of Λ are
+free, so no bounds are needed: a variance of zero is an interior stationary point.
 
-A singular answer, on the boundary Σ ≥ 0, is checked from further starts before it is believed.
+An answer that is singular, or not clearly a minimum, is checked from further starts before it is
+believed.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize
+from numba import njit
 
-from hierbayes.kernel import profile
-from hierbayes.moments import Moments
+from hierbayes.marginal import Marginal, deviance
 
-SCALES = (0.03, 0.3, 1.0, 3.0, 30.0, 1000.0)
-"""Relative standard deviations tried as starting points."""
 SINGULAR = 1e-4
 """A relative standard deviation below this is on the boundary (lme4's tolerance)."""
 ROUNDING = 1e-8
 """Relative rise of the value that is rounding: sums of squares cancel when variance ratios are large, and the
 gradient is then the better guide."""
+DIGITS = 1e-7
+"""Converged means also: K has lost no more than this by cancellation, relative to σ²."""
 GRADIENT = 1e-5
 """Converged means: no component of the gradient of -2 log likelihood is larger than this. Where an entry of Λ
 is larger than 1 the gradient is per relative change of it, here and in `Optimum`."""
+SCALES = (0.03, 0.3, 3.0, 30.0, 1000.0)
+"""Relative standard deviations tried as further starting points."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,8 @@ class Optimum:
         -2 log (restricted) likelihood, in the user's units.
     sigma : float
         Residual standard deviation over `Moments.scale`.
+    rho : float
+        Residual correlation, 0 if there is none.
     t : (p + 1,) array
         (-γ̂, 1).
     chol : (p, p) array
@@ -62,6 +69,7 @@ class Optimum:
     relative: np.ndarray
     deviance: float
     sigma: float
+    rho: float
     t: np.ndarray
     chol: np.ndarray
     gradient: float
@@ -72,45 +80,248 @@ class Optimum:
     message: str
 
 
-class _Deviance:
-    """-2 log likelihood of the free entries of Λ, counting its evaluations."""
+@njit(cache=True, nogil=True, error_model="numpy")
+def descend(
+    x: np.ndarray,
+    stiffness: np.ndarray,
+    rows: np.ndarray,
+    columns: np.ndarray,
+    restricted: bool,
+    packed: np.ndarray,
+    tree: Any,
+    residual: Any,
+) -> tuple[np.ndarray, float, np.ndarray, np.ndarray, float, np.ndarray, np.ndarray, int]:
+    """Find a minimum of `deviance`: BFGS to its neighbourhood, Newton steps to its bottom.
 
-    def __init__(self, moments: Moments, restricted: bool) -> None:
-        self.moments = moments
-        self.restricted = restricted
-        self.where = np.nonzero(moments.layout.mask)
+    Nocedal & Wright 2006, Numerical Optimization, chapter 6; the line search bisects until the weak Wolfe
+    conditions hold.
+
+    Parameters
+    ----------
+    x : (d,) array
+        Where to start.
+    stiffness : (d,) array
+        A guess of the diagonal of the Hessian.
+    rows, columns, restricted, packed, tree, residual
+        As in `deviance`.
+
+    Returns
+    -------
+    x : (d,) array
+    value : float
+    gradient : (d,) array
+    hessian : (d, d) array
+        Taken a step or two before the answer.
+    sigma, t, chol
+        As of `deviance`.
+    evaluations : int
+    """
+    d = x.size
+    x = x.copy()
+    value, g, sigma, t, chol = deviance(x, rows, columns, restricted, packed, tree, residual)
+    evaluations = 1
+    H = np.zeros((d, d))
+    fresh = True
+    step = np.empty(d)
+    trial = np.empty(d)
+    for _ in range(200):
+        slope = 0.0
+        if not fresh:
+            for i in range(d):
+                step[i] = 0.0
+                for j in range(d):
+                    step[i] -= H[i, j] * g[j]
+                slope += step[i] * g[i]
+        if fresh or not slope < 0.0:
+            fresh = True
+            slope = 0.0
+            shorten = 1.0
+            for i in range(d):
+                step[i] = -g[i] / stiffness[i]
+                shorten = min(shorten, max(0.3, 0.5 * abs(x[i])) / max(abs(step[i]), 1e-300))
+            for i in range(d):
+                step[i] *= shorten
+                slope += step[i] * g[i]
+        if not slope < -1e-7:
+            break
+        low, high, a = 0.0, math.inf, 1.0
+        found = False
+        trial_value, trial_g, trial_sigma, trial_t, trial_chol = value, g, sigma, t, chol
+        for _ in range(40):
+            for i in range(d):
+                trial[i] = x[i] + a * step[i]
+            trial_value, trial_g, trial_sigma, trial_t, trial_chol = deviance(
+                trial, rows, columns, restricted, packed, tree, residual
+            )
+            evaluations += 1
+            along = 0.0
+            for i in range(d):
+                along += trial_g[i] * step[i]
+            if not trial_value <= value + 1e-4 * a * slope:
+                high = a
+            elif along < 0.9 * slope:
+                low = a
+            else:
+                found = True
+                break
+            a = 0.5 * (low + high) if high < math.inf else 2.0 * low
+        if not found and low == 0.0:
+            break
+        sy = 0.0
+        s = np.empty(d)
+        y = np.empty(d)
+        for i in range(d):
+            s[i] = trial[i] - x[i]
+            y[i] = trial_g[i] - g[i]
+            sy += s[i] * y[i]
+        gain = value - trial_value
+        for i in range(d):
+            x[i] = trial[i]
+        value, g, sigma, t, chol = trial_value, trial_g, trial_sigma, trial_t, trial_chol
+        if sy > 0.0 and found:
+            if fresh:
+                for i in range(d):
+                    for j in range(d):
+                        H[i, j] = 1.0 / stiffness[i] if i == j else 0.0
+                fresh = False
+            Hy = np.zeros(d)
+            yHy = 0.0
+            for i in range(d):
+                for j in range(d):
+                    Hy[i] += H[i, j] * y[j]
+                yHy += y[i] * Hy[i]
+            for i in range(d):
+                for j in range(d):
+                    H[i, j] += ((1.0 + yHy / sy) * s[i] * s[j] - Hy[i] * s[j] - s[i] * Hy[j]) / sy
+        elif not fresh:
+            fresh = True
+        if gain < 1e-13 * max(1.0, abs(value)):
+            break
+    # Newton steps with one Hessian, a new one only when they stop helping
+    hessian = np.zeros((d, d))
+    for _ in range(4):
+        h = np.empty(d)
+        for i in range(d):
+            h[i] = 1e-6 * max(1.0, abs(x[i]))
+            for j in range(d):
+                trial[j] = x[j]
+            trial[i] = x[i] + h[i]
+            _, up, _, _, _ = deviance(trial, rows, columns, restricted, packed, tree, residual)
+            evaluations += 1
+            for j in range(d):
+                hessian[i, j] = (up[j] - g[j]) / h[i]
+        finite = 0.0
+        for i in range(d):
+            for j in range(i):
+                hessian[i, j] = 0.5 * (hessian[i, j] + hessian[j, i])
+                hessian[j, i] = hessian[i, j]
+            for j in range(d):
+                finite += hessian[i, j]
+        size = 0.0
+        for i in range(d):
+            size = max(size, abs(g[i]))
+        if not math.isfinite(finite) or size < 1e-9:
+            break
+        helped = False
+        for _ in range(3):
+            move = _newton(hessian, g)
+            for i in range(d):
+                trial[i] = x[i] + move[i]
+            trial_value, trial_g, trial_sigma, trial_t, trial_chol = deviance(
+                trial, rows, columns, restricted, packed, tree, residual
+            )
+            evaluations += 1
+            trial_size = 0.0
+            for i in range(d):
+                trial_size = max(trial_size, abs(trial_g[i]))
+            if not (trial_value <= value + ROUNDING * max(1.0, abs(value)) and trial_size < size):
+                break
+            helped = helped or trial_size < 0.1 * size
+            for i in range(d):
+                x[i] = trial[i]
+            value, g, size = min(value, trial_value), trial_g, trial_size
+            sigma, t, chol = trial_sigma, trial_t, trial_chol
+            if size < 1e-9:
+                break
+        if size < 1e-9 or not helped:
+            break
+    return x, value, g, hessian, sigma, t, chol, evaluations
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _newton(hessian: np.ndarray, g: np.ndarray) -> np.ndarray:
+    """Newton step with the eigenvalues of the Hessian made positive."""
+    d = g.size
+    step = np.zeros(d)
+    if d == 1:
+        step[0] = -g[0] / max(abs(hessian[0, 0]), 1e-10)
+        return step
+    values, vectors = np.linalg.eigh(hessian)
+    largest = 1.0
+    for k in range(d):
+        largest = max(largest, abs(values[k]))
+    for k in range(d):
+        along = 0.0
+        for i in range(d):
+            along += vectors[i, k] * g[i]
+        along /= max(abs(values[k]), 1e-10 * largest)
+        for i in range(d):
+            step[i] -= vectors[i, k] * along
+    return step
+
+
+class _Search:
+    """The likelihood of one design as a function of x, and the best answer so far."""
+
+    def __init__(self, marginal: Marginal, restricted: bool) -> None:
+        self.marginal = marginal
+        self.rows, self.columns = np.nonzero(marginal.moments.layout.mask)
+        self.arguments = (self.rows, self.columns, restricted, marginal.packed, *marginal.plan)
+        self.correlated = marginal.design.residual is not None
+        self.dim = len(self.rows) + self.correlated
+        self.stiffness = np.ones(self.dim)
         self.evaluations = 0
 
     def relative(self, x: np.ndarray) -> np.ndarray:
-        L = np.zeros((self.moments.q, self.moments.q))
-        L[self.where] = x
+        q = self.marginal.moments.q
+        L = np.zeros((q, q))
+        L[self.rows, self.columns] = x[: len(self.rows)]
         return L
 
     def profile(self, x: np.ndarray) -> tuple:
-        m = self.moments
         self.evaluations += 1
-        return profile(m.A, m.count, m.M, m.G, float(m.n), self.restricted, self.relative(x))
+        return deviance(x, *self.arguments)
 
-    def __call__(self, x: np.ndarray) -> tuple[float, np.ndarray]:
-        value, L_bar, *_ = self.profile(x)
-        return value, L_bar[self.where]
+    def descend(self, x: np.ndarray) -> tuple:
+        *found, evaluations = descend(x, self.stiffness, *self.arguments)
+        self.evaluations += evaluations
+        return tuple(found)
 
-    def hessian(self, x: np.ndarray) -> np.ndarray:
-        """Central differences of the gradient."""
-        h = 1e-5 * np.maximum(1.0, np.abs(x))
-        columns = [
-            (self(x + step)[1] - self(x - step)[1]) / (2.0 * width) for step, width in zip(np.diag(h), h, strict=True)
-        ]
-        hessian = np.array(columns)
-        return 0.5 * (hessian + hessian.T)
+    def at(self, diagonal: Any, below: float = 0.0) -> np.ndarray:
+        """Parameters with a given diagonal of Λ and, below it, one number."""
+        diagonal = np.broadcast_to(diagonal, self.marginal.moments.q)
+        x = np.zeros(self.dim)
+        on = self.rows == self.columns
+        x[: len(self.rows)] = np.where(on, diagonal[self.rows], below)
+        return x
+
+    def smallest(self, x: np.ndarray) -> float:
+        """Smallest relative standard deviation of the effects of a level, in any direction."""
+        relative = self.relative(x)
+        if not len(relative):
+            return math.inf
+        if len(relative) == 1:
+            return abs(float(relative[0, 0]))
+        return float(np.linalg.svd(relative, compute_uv=False)[-1])
 
 
-def maximise(moments: Moments, restricted: bool = True) -> Optimum:
+def maximise(marginal: Marginal, restricted: bool = True) -> Optimum:
     """Find the ML or REML estimate.
 
     Parameters
     ----------
-    moments : Moments
+    marginal : Marginal
+        Its priors play no part.
     restricted : bool
         True for REML, False for ML.
 
@@ -118,77 +329,111 @@ def maximise(moments: Moments, restricted: bool = True) -> Optimum:
     -------
     Optimum
     """
-    deviance = _Deviance(moments, restricted)
-    rows, columns = deviance.where
-    identity = (rows == columns).astype(float)
-    candidates = sorted((deviance(scale * identity)[0], scale) for scale in SCALES)
-    x, value = _descend(deviance, candidates[0][1] * identity)
-    # A boundary answer can be a saddle seen from inside, and far starts can stall: look again.
-    if _smallest(deviance.relative(x)) < SINGULAR:
-        slope = 0.3 * (rows != columns)
-        for start in (0.3 * identity + slope, 0.3 * identity - slope, 3.0 * identity):
-            other, other_value = _descend(deviance, start)
-            if other_value < value - 1e-9:
-                x, value = other, other_value
-    x = _snap(deviance, x, value)
+    with marginal.one_thread():
+        return _maximise(marginal, restricted)
 
-    value, L_bar, sigma, t, chol = deviance.profile(x)
-    stretch = np.maximum(1.0, np.abs(x))
-    slope = float(np.abs(stretch * L_bar[deviance.where]).max())
-    hessian = stretch[:, None] * deviance.hessian(x) * stretch
-    curvature = float(np.linalg.eigvalsh(hessian)[0]) if np.isfinite(hessian).all() else np.nan
-    singular = _smallest(deviance.relative(x)) < SINGULAR
-    scale = max(1.0, float(np.abs(np.diag(hessian)).max()))
-    converged = bool(np.isfinite(value) and slope <= GRADIENT * scale and curvature > -1e-4 * scale)
+
+def _maximise(marginal: Marginal, restricted: bool) -> Optimum:
+    m = marginal.moments
+    search = _Search(marginal, restricted)
+    guess, stiffness = suggest(marginal)
+    search.stiffness = np.append(stiffness[search.rows, search.columns], float(m.n) if search.correlated else [])
+    best = search.descend(search.at(guess))
+    # A boundary answer can be a saddle seen from inside, and far starts can stall: look again.
+    if search.smallest(best[0]) < SINGULAR or not _convincing(best[1], *_judge(best[0], best[2], best[3])):
+        scale = min(SCALES, key=lambda scale: search.profile(search.at(scale))[0])
+        for start in (search.at(scale), search.at(0.3, 0.3), search.at(0.3, -0.3), search.at(3.0)):
+            other = search.descend(start)
+            if other[1] < best[1] - 1e-9 or not np.isfinite(best[1]):
+                best = other
+    x, value, gradient, hessian, sigma, t, chol = best
+    snapped = _snap(search, x, value)
+    if snapped is not x:
+        x = snapped
+        value, gradient, sigma, t, chol = search.profile(x)
+    judged = _judge(x, gradient, hessian)
+    slope, curvature, _ = judged
+    relative = search.relative(x)
+    singular = search.smallest(x) < SINGULAR
+    converged = _convincing(value, *judged)
     message = (
         "converged"
         if converged
-        else (f"not converged: largest gradient {slope:.2g}, smallest curvature {curvature:.2g}")
+        else f"not converged: largest gradient {slope:.2g}, smallest curvature {curvature:.2g}"
     )
+    if converged and np.finfo(float).eps > DIGITS * sigma**2:
+        converged = False
+        message = (
+            f"not converged: the residuals are {sigma:.0e} times the spread of the response, "
+            "too small to be told from rounding"
+        )
     if singular:
         message += "; singular: the estimate lies on the boundary of the parameter space"
-    m = moments
     dof = m.n - m.p if restricted else m.n
-    offset = 2.0 * dof * np.log(m.scale) + (2.0 * np.log(np.diag(m.R)).sum() if restricted else 0.0)
-    relative = deviance.relative(x)
+    offset = 2.0 * dof * math.log(m.scale) - 2.0 * m.constant
+    if restricted:
+        offset += 2.0 * float(np.log(np.diag(m.R)).sum())
+    rho = float(marginal.rho(np.tanh(x[-1]))) if search.correlated else 0.0
     return Optimum(
-        relative * np.where(np.diag(relative) < 0, -1.0, 1.0), float(value + offset), float(sigma), t, chol,
-        slope, curvature, singular, converged, deviance.evaluations, message,
+        relative * np.where(np.diag(relative) < 0, -1.0, 1.0), float(value + offset), float(sigma), rho, t, chol,
+        slope, curvature, singular, converged, search.evaluations, message,
     )  # fmt: skip
 
 
-def _descend(deviance: _Deviance, x: np.ndarray) -> tuple[np.ndarray, float]:
-    """L-BFGS-B to the neighbourhood of a minimum, Newton steps to its bottom."""
-    found = minimize(deviance, x, jac=True, method="L-BFGS-B", options={"gtol": 1e-6, "ftol": 1e-13, "maxiter": 500})
-    x, value = found.x, float(found.fun)
-    gradient = deviance(x)[1]
-    for _ in range(8):
-        if np.abs(gradient).max() < 1e-9:
-            break
-        hessian = deviance.hessian(x)
-        if not np.isfinite(hessian).all():
-            break
-        values, vectors = np.linalg.eigh(hessian)
-        floor = 1e-10 * max(1.0, float(np.abs(values).max()))
-        step = -vectors @ ((vectors.T @ gradient) / np.maximum(np.abs(values), floor))
-        trial_value, trial_gradient = deviance(x + step)
-        if (
-            not trial_value <= value + ROUNDING * max(1.0, abs(value))
-            or np.abs(trial_gradient).max() >= np.abs(gradient).max()
-        ):
-            break
-        x, value, gradient = x + step, min(value, trial_value), trial_gradient
-    return x, value
+def suggest(marginal: Marginal) -> tuple[np.ndarray, np.ndarray]:
+    """Where to start: the spread of the groups' own estimates less their noise, as if each effect were alone.
+
+    Parameters
+    ----------
+    marginal : Marginal
+
+    Returns
+    -------
+    sd : (q,) array
+        Relative standard deviations.
+    stiffness : (q, q) array
+        Expected second derivative of -2 log likelihood by each entry of Λ there.
+    """
+    m = marginal.moments
+    sd = np.empty(m.q)
+    information = []
+    for k, (A, c) in enumerate(m.diagonals()):
+        # with λ alone, c has variance A + λ²A² over σ²
+        excess = float((c * c - A).sum()) / float((A * A).sum())
+        sd[k] = math.sqrt(min(max(excess, 0.01), 100.0))
+        information.append(A / (1.0 + A * sd[k] ** 2))
+    stiffness = np.ones((m.q, m.q))
+    for part in marginal.design.parts:
+        for i in range(part.where.start, part.where.stop):
+            for j in range(part.where.start, i + 1):
+                both = float(information[i] @ information[j])
+                stiffness[i, j] = max((4.0 if i == j else 2.0) * sd[j] ** 2 * both, 1e-3)
+    return sd, stiffness
 
 
-def _smallest(relative: np.ndarray) -> float:
-    """Smallest relative standard deviation of the effects, in any direction."""
-    return float(np.linalg.svd(relative, compute_uv=False)[-1])
+def _judge(x: np.ndarray, gradient: np.ndarray, hessian: np.ndarray) -> tuple[float, float, float]:
+    """Largest gradient, smallest and largest curvature, per relative change where x is large."""
+    if not len(x):
+        return 0.0, math.inf, 1.0
+    stretch = np.maximum(1.0, np.abs(x))
+    slope = float(np.abs(stretch * gradient).max())
+    hessian = stretch[:, None] * hessian * stretch
+    scale = max(1.0, float(np.abs(hessian.diagonal()).max()))
+    if len(x) == 1:
+        return slope, float(hessian[0, 0]), scale
+    return slope, float(np.linalg.eigvalsh(hessian)[0]) if np.isfinite(hessian).all() else math.nan, scale
 
 
-def _snap(deviance: _Deviance, x: np.ndarray, value: float) -> np.ndarray:
+def _convincing(value: float, slope: float, curvature: float, scale: float) -> bool:
+    """Whether gradient and curvature are those of a minimum."""
+    return bool(np.isfinite(value) and slope <= GRADIENT * scale and curvature > -1e-4 * scale)
+
+
+def _snap(search: _Search, x: np.ndarray, value: float) -> np.ndarray:
     """Put entries that are zero but for the optimiser's tolerance exactly on the boundary."""
     rounded = np.where(np.abs(x) < SINGULAR, 0.0, x)
-    if np.array_equal(rounded, x) or deviance(rounded)[0] > value + 1e-9:
+    if search.correlated:
+        rounded[-1] = x[-1]
+    if np.array_equal(rounded, x) or search.profile(rounded)[0] > value + 1e-9:
         return x
     return rounded

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -13,17 +12,13 @@ from scipy import stats
 
 from hierbayes import names
 from hierbayes.covariance import correlation
-from hierbayes.design import Design
+from hierbayes.design import Design, Factor
 from hierbayes.diagnostics import Convergence, check_convergence
-from hierbayes.kernel import effects
 from hierbayes.marginal import Marginal
 from hierbayes.moments import Moments
 from hierbayes.priors import Priors
 from hierbayes.reml import Optimum
 from hierbayes.wald import variance_intervals
-
-if TYPE_CHECKING:
-    pass
 
 TIDY = [
     "effect", "group", "term", "estimate", "std_error", "statistic", "df", "p_value", "conf_low", "conf_high",
@@ -35,17 +30,10 @@ RESIDUAL = "Residual"
 
 def variance_rows(design: Design) -> list[tuple[str, str, int, int]]:
     """Group, term and the pair of effects (i, j) of every standard deviation and free correlation."""
-    group = design.factor.name
     labels = design.effect_labels
-    rows = [(group, f"sd({label})", i, i) for i, label in enumerate(labels)]
-    mask = design.layout.mask
-    rows += [
-        (group, f"corr({labels[j]}, {labels[i]})", i, j)
-        for j in range(len(labels))
-        for i in range(j + 1, len(labels))
-        if mask[i, j]
-    ]
-    return rows
+    groups = [part.factor.name for part in design.parts for _ in part.block.labels]
+    rows = [(groups[i], f"sd({label})", i, i) for i, label in enumerate(labels)]
+    return rows + [(groups[i], f"corr({labels[j]}, {labels[i]})", i, j) for i, j in design.layout.pairs]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -93,15 +81,19 @@ class RemlFit:
     (1743.6283, False)
     """
 
-    design: Design
-    moments: Moments
+    marginal: Marginal
     optimum: Optimum
     method: str
 
     @property
-    def _units(self) -> np.ndarray:
-        """(q, q) change from the coordinates of the moments to the user's units."""
-        return self.moments.scale * np.linalg.inv(self.moments.E)
+    def design(self) -> Design:
+        """The design that was fitted."""
+        return self.marginal.design
+
+    @property
+    def moments(self) -> Moments:
+        """Its moments."""
+        return self.marginal.moments
 
     @cached_property
     def fixef(self) -> pd.Series:
@@ -118,13 +110,18 @@ class RemlFit:
 
     @property
     def sigma(self) -> float:
-        """Residual standard deviation."""
+        """Residual standard deviation (of a row of weight 1)."""
         return self.optimum.sigma * self.moments.scale
+
+    @property
+    def rho(self) -> float | None:
+        """Residual correlation, None for independent residuals."""
+        return None if self.design.residual is None else self.optimum.rho
 
     @cached_property
     def covariance(self) -> np.ndarray:
-        """(q, q) covariance matrix of the random effects of a level."""
-        factor = self._units @ self.optimum.relative * self.optimum.sigma
+        """(q, q) covariance matrix of the random effects of a level, block diagonal over the factors."""
+        factor = self.marginal.units(slice(None)) @ self.optimum.relative * self.optimum.sigma
         return factor @ factor.T
 
     @cached_property
@@ -136,33 +133,34 @@ class RemlFit:
         for group, _, i, j in variance_rows(self.design):
             second = np.nan if i == j else labels[i]
             rows.append((group, labels[j], second, self.covariance[i, j], sd[i] if i == j else corr[i, j]))
-        rows.append((RESIDUAL, np.nan, np.nan, self.sigma**2, self.sigma))
+        if self.design.sigma is None:
+            rows.append((RESIDUAL, np.nan, np.nan, self.sigma**2, self.sigma))
+        if self.rho is not None:
+            rows.append((RESIDUAL, names.RHO, names.RHO, self.rho * self.sigma**2, self.rho))
         return pd.DataFrame(rows, columns=["group", "term", "term2", "vcov", "sdcor"])
 
     @cached_property
     def ranef(self) -> dict[str, pd.DataFrame]:
         """Best linear unbiased predictors."""
-        return {self.design.factor.name: self._by_level(self._effects(self.optimum.t, None))}
+        blups = self.marginal.blups(self.optimum.relative, self.optimum.t, self.optimum.rho)
+        return {
+            factor.name: self._by_level(factor, values.T)
+            for factor, values in zip(self.design.factors, blups, strict=True)
+        }
 
     @cached_property
     def ranef_sd(self) -> dict[str, pd.DataFrame]:
         """Conditional standard deviations of the random effects."""
-        nothing = np.zeros_like(self.optimum.t)
-        squares = sum(self._effects(nothing, k) ** 2 for k in range(self.moments.q))
-        return {self.design.factor.name: self._by_level(np.sqrt(squares))}
+        covariances = self.marginal.conditional_covariance(self.optimum.relative, self.sigma, self.optimum.rho)
+        return {
+            factor.name: self._by_level(factor, np.sqrt(np.diagonal(values, axis1=1, axis2=2)))
+            for factor, values in zip(self.design.factors, covariances, strict=True)
+        }
 
-    def _effects(self, t: np.ndarray, unit: int | None) -> np.ndarray:
-        """(q, J): the conditional mean for residual t, or column `unit` of a factor of the covariance."""
-        m, L = self.moments, self.optimum.relative
-        z = np.zeros((m.q, m.J))
-        if unit is not None:
-            z[unit] = 1.0
-        effects(m.A_levels, m.M_levels, L, self._units @ L, t, self.optimum.sigma, z)
-        return z
-
-    def _by_level(self, values: np.ndarray) -> pd.DataFrame:
-        index = pd.Index(self.design.factor.levels, name=self.design.factor.name)
-        return pd.DataFrame(values.T, index=index, columns=self.design.effect_labels)
+    def _by_level(self, factor: Factor, values: np.ndarray) -> pd.DataFrame:
+        index = pd.Index(factor.levels, name=factor.name)
+        labels = [label for part in self.design.parts_of(factor) for label in part.block.labels]
+        return pd.DataFrame(values, index=index, columns=labels)
 
     @property
     def criterion(self) -> float:
@@ -176,8 +174,9 @@ class RemlFit:
 
     @property
     def n_par(self) -> int:
-        """Number of estimated parameters: fixed effects, variances and covariances, σ."""
-        return self.moments.p + int(self.moments.layout.mask.sum()) + 1
+        """Number of estimated parameters: fixed effects, variances and covariances, σ and ρ."""
+        free = (self.design.sigma is None) + (self.design.residual is not None)
+        return self.moments.p + int(self.moments.layout.mask.sum()) + free
 
     @property
     def aic(self) -> float:
@@ -196,8 +195,8 @@ class RemlFit:
 
     @property
     def ngroups(self) -> dict[str, int]:
-        """Levels of the grouping factor."""
-        return {self.design.factor.name: self.moments.J}
+        """Levels of each grouping factor."""
+        return {factor.name: len(factor.levels) for factor in self.design.factors}
 
     @property
     def singular(self) -> bool:
@@ -218,9 +217,12 @@ class RemlFit:
     def fitted(self) -> np.ndarray:
         """(n,) conditional fitted values: fixed effects and BLUPs."""
         d = self.design
-        Z = np.concatenate([block.Z for block in d.blocks], axis=1)
-        b = self.ranef[d.factor.name].to_numpy()
-        return d.X @ self.fixef.to_numpy() + np.einsum("nq,nq->n", Z, b[d.factor.codes])
+        fitted = d.X @ self.fixef.to_numpy() + (0.0 if d.offset is None else d.offset)
+        for factor in d.factors:
+            b = self.ranef[factor.name].to_numpy()
+            Z = np.concatenate([part.block.Z for part in d.parts_of(factor)], axis=1)
+            fitted += np.einsum("nq,nq->n", Z, b[factor.codes])
+        return fitted
 
     @property
     def residuals(self) -> np.ndarray:
@@ -269,13 +271,16 @@ class RemlFit:
                 )
             )
         wald = variance_intervals(
-            self.design, self.moments, self.covariance, self.sigma, self.singular, self.method, z
+            self.marginal, self.covariance, self.sigma, self.optimum.rho, self.singular, self.method, z
         )
         sd, corr = correlation(self.covariance)
-        for (group, term, i, j), (se, low, high) in zip(variance_rows(self.design), wald[:-1], strict=True):
-            rows.append((VARIANCE, group, term, sd[i] if i == j else corr[i, j], se, *[np.nan] * 3, low, high))
-        se, low, high = wald[-1]
-        rows.append((VARIANCE, RESIDUAL, names.SIGMA, self.sigma, se, *[np.nan] * 3, low, high))
+        shown = [(group, term, sd[i] if i == j else corr[i, j]) for group, term, i, j in variance_rows(self.design)]
+        if self.design.sigma is None:
+            shown.append((RESIDUAL, names.SIGMA, self.sigma))
+        if self.rho is not None:
+            shown.append((RESIDUAL, names.RHO, self.rho))
+        for (group, term, value), (se, low, high) in zip(shown, wald, strict=True):
+            rows.append((VARIANCE, group, term, value, se, *[np.nan] * 3, low, high))
         return pd.DataFrame(rows, columns=TIDY)
 
     def __repr__(self) -> str:
@@ -322,20 +327,24 @@ class Fit:
         return self.idata["posterior"].to_dataset()
 
     @property
+    def parameterization(self) -> str:
+        """What NUTS moved in, and why."""
+        attrs = self.idata.attrs
+        return f"{attrs['parameterization']}: {attrs['parameterization_reason']}"
+
+    @property
     def _effect_names(self) -> list[str]:
-        factor = self.design.factor.name
-        return [names.effect(term.name, factor) for block in self.design.blocks for term in block.terms]
+        return [names.effect(term.name, block.factor.name) for block in self.design.blocks for term in block.terms]
 
     @cached_property
     def parameters(self) -> xr.Dataset:
         """The posterior without the random effects of single levels, each free correlation on its own."""
-        factor = self.design.factor.name
         posterior = self.posterior.drop_vars(self._effect_names, errors="ignore")
-        for number, (block, free) in enumerate(zip(self.design.blocks, self.design.layout.correlated, strict=True)):
-            if free:
-                name = names.corr(factor, number)
-                corr, labels = posterior[name].to_numpy(), block.labels
-                posterior = posterior.drop_dims(names.corr_dims(factor, number))
+        for part in self.design.parts:
+            if part.free:
+                name = names.corr(part.factor.name, part.number)
+                corr, labels = posterior[name].to_numpy(), part.block.labels
+                posterior = posterior.drop_dims(names.corr_dims(part.factor.name, part.number))
                 for i, j in zip(*np.triu_indices(len(labels), 1), strict=True):
                     posterior[f"{name}[{labels[i]}, {labels[j]}]"] = (
                         (names.CHAIN, names.DRAW),
@@ -403,40 +412,44 @@ class Fit:
             values = _flat(posterior[term.name], 0 if term.levels is None else 1)
             for k, label in enumerate(term.labels):
                 columns[FIXED, "", label] = values[:, k] if term.levels is not None else values
-        factor = self.design.factor.name
         for block in self.design.blocks:
+            factor = block.factor.name
             for term in block.terms:
                 values = _flat(posterior[names.sd(term.name, factor)], 0 if term.levels is None else 1)
                 for k, label in enumerate(term.labels):
                     columns[VARIANCE, factor, f"sd({label})"] = values[:, k] if term.levels is not None else values
-        for number, (block, free) in enumerate(zip(self.design.blocks, self.design.layout.correlated, strict=True)):
-            if free:
-                values = _flat(posterior[names.corr(factor, number)], 2)
-                labels = block.labels
+        for part in self.design.parts:
+            if part.free:
+                factor, labels = part.factor.name, part.block.labels
+                values = _flat(posterior[names.corr(factor, part.number)], 2)
                 for j in range(len(labels)):
                     for i in range(j + 1, len(labels)):
                         columns[VARIANCE, factor, f"corr({labels[j]}, {labels[i]})"] = values[:, i, j]
-        columns[VARIANCE, RESIDUAL, names.SIGMA] = _flat(posterior[names.SIGMA], 0)
+        for name in (names.SIGMA, names.RHO):
+            if (self.design.sigma is None) if name == names.SIGMA else (self.design.residual is not None):
+                columns[VARIANCE, RESIDUAL, name] = _flat(posterior[name], 0)
         return pd.DataFrame(columns)
 
-    def ranef(self) -> pd.DataFrame:
+    def ranef(self) -> dict[str, pd.DataFrame]:
         """Posterior of the random effects of every level.
 
         Returns
         -------
-        pandas.DataFrame
-            Index (level, term); columns mean, sd, q2.5, q50, q97.5.
+        dict of str to pandas.DataFrame
+            For each grouping factor, index (level, term); columns mean, sd, q2.5, q50, q97.5.
         """
+        return {factor.name: self._ranef_of(factor) for factor in self.design.factors}
+
+    def _ranef_of(self, factor: Factor) -> pd.DataFrame:
         wanted = {"q2.5": 0.025, "q50": 0.5, "q97.5": 0.975}
         parts = []
-        factor = self.design.factor.name
         if names.RANEF_SUMMARY in self.idata.children:
             source = self.idata[names.RANEF_SUMMARY].to_dataset().sel({names.STATISTIC: ["mean", "sd", *wanted]})
         else:
             source = self.posterior
-        for block in self.design.blocks:
-            for term in block.terms:
-                values = source[names.effect(term.name, factor)]
+        for part in self.design.parts_of(factor):
+            for term in part.block.terms:
+                values = source[names.effect(term.name, factor.name)]
                 if names.STATISTIC in values.dims:
                     table = values.to_numpy()
                 else:
@@ -445,7 +458,7 @@ class Fit:
                     table = np.stack([draws.mean(axis=0), draws.std(axis=0, ddof=1), *quantiles])
                 table = table.reshape(len(table), -1, table.shape[-1])
                 for k, label in enumerate(term.labels):
-                    index = pd.MultiIndex.from_product([self.design.factor.levels, [label]], names=[factor, "term"])
+                    index = pd.MultiIndex.from_product([factor.levels, [label]], names=[factor.name, "term"])
                     parts.append(pd.DataFrame(table[:, k].T, index=index, columns=["mean", "sd", *wanted]))
         return pd.concat(parts)
 
@@ -453,8 +466,7 @@ class Fit:
         sizes = self.posterior.sizes
         lines = [
             f"Posterior of {self.design.formula}",
-            f"{sizes['chain']} chains of {sizes['draw']} draws, {self.design.n} rows, "
-            f"{len(self.design.factor.levels)} levels of {self.design.factor.name}",
+            f"{sizes['chain']} chains of {sizes['draw']} draws, {self.design.n} rows, {self.design.levels}",
             self.tidy()[["group", "term", "estimate", "std_error", "conf_low", "conf_high"]].to_string(
                 index=False, na_rep="", float_format=lambda v: f"{v:.4g}"
             ),

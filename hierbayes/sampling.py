@@ -32,17 +32,19 @@ REAL, LOG, PARTIAL = 0, 1, 2
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def log_posterior(x: np.ndarray, packed: np.ndarray, table: np.ndarray) -> tuple[float, np.ndarray]:
+def log_posterior(
+    x: np.ndarray, table: np.ndarray, packed: np.ndarray, tree: Any, residual: Any
+) -> tuple[float, np.ndarray]:
     """Log posterior density of the unconstrained parameters, and its gradient.
 
     Parameters
     ----------
     x : (d,) array
-    packed : array
-        `Marginal.packed`.
     table : (d, 5) array
         For each entry of θ: transformation, prior family and its three parameters (for a partial
         correlation the shape of its Beta law stands first).
+    packed, tree, residual
+        As in `hierbayes.marginal.log_density`.
 
     Returns
     -------
@@ -75,7 +77,7 @@ def log_posterior(x: np.ndarray, packed: np.ndarray, table: np.ndarray) -> tuple
             if kind == LOG:
                 value += x[i]
                 prior_slope[i] += 1.0
-    likelihood, gradient = log_density(theta, packed)
+    likelihood, gradient = log_density(theta, packed, tree, residual)
     value += likelihood
     total = value
     for i in range(d):
@@ -120,7 +122,7 @@ class Target:
         """Value and gradient at unconstrained parameters."""
         if self.table is None:
             raise TypeError("this target has a prior that only the PyMC graph knows")
-        return log_posterior(x, self.marginal.packed, self.table)
+        return log_posterior(x, self.table, self.marginal.packed, *self.marginal.plan)
 
 
 def make_target(marginal: Marginal, priors: Priors) -> Target:
@@ -138,9 +140,13 @@ def make_target(marginal: Marginal, priors: Priors) -> Target:
     shapes = marginal.moments.layout.lkj_shapes(priors.eta)
     kept = [prior for prior, keep in zip(priors.coefficients, marginal.kept, strict=True) if keep]
     rows: list[list[float] | None] = [_row(LOG, prior.row) if prior.positive else None for prior in priors.sds]
-    kinds = [LOG] * len(priors.sds) + [PARTIAL] * len(shapes) + [LOG]
+    kinds = [LOG] * len(priors.sds) + [PARTIAL] * len(shapes) + [LOG] * (priors.sigma is not None)
     rows += [[float(PARTIAL), 0.0, float(shape), 0.0, 0.0] for shape in shapes]
-    rows.append(_row(LOG, priors.sigma.row) if priors.sigma.positive else None)
+    if priors.sigma is not None:
+        rows.append(_row(LOG, priors.sigma.row) if priors.sigma.positive else None)
+    if priors.rho is not None:
+        kinds.append(PARTIAL)
+        rows.append([float(PARTIAL), 0.0, priors.rho, 0.0, 0.0])
     for prior in kept:
         kind = LOG if prior.positive else REAL
         kinds.append(kind)
@@ -165,13 +171,23 @@ def start(target: Target, optimum: Optimum) -> np.ndarray:
     -------
     (d,) array
     """
-    m = target.marginal.moments
-    L = cholesky(covariance_of(optimum, target.marginal))
+    marginal = target.marginal
+    m, design = marginal.moments, marginal.design
+    L = cholesky(covariance_of(optimum, marginal))
     sd, partial = partials(L, m.layout)
     sigma = optimum.sigma * m.scale
     floor = 0.05 * sigma / np.sqrt((m.E**2).sum(axis=0))
-    kept = target.marginal.origin[target.marginal.kept]
-    theta = np.concatenate([np.maximum(sd, floor), np.clip(partial, -0.9, 0.9), [sigma], kept])
+    low, high = design.residual.bounds if design.residual is not None else (-1.0, 1.0)
+    r = 2.0 * (optimum.rho - low) / (high - low) - 1.0
+    theta = np.concatenate(
+        [
+            np.maximum(sd, floor),
+            np.clip(partial, -0.9, 0.9),
+            [sigma] if design.sigma is None else [],
+            [np.clip(r, -0.95, 0.95)] if design.residual is not None else [],
+            marginal.origin[marginal.kept],
+        ]
+    )
     positive = target.kinds == LOG
     theta[positive] = np.maximum(theta[positive], 1e-3 * np.abs(theta[positive]).max())
     return target.unconstrain(theta)
@@ -232,21 +248,49 @@ class Draws:
     engine: str
 
 
-def sample(
-    target: Target,
-    graph: Callable[[], Any],
-    x: np.ndarray,
-    *,
-    draws: int,
-    tune: int,
-    chains: int,
-    cores: int,
-    seed: int,
-    target_accept: float,
-    progress: bool,
-    callback: Callable[[Any], None] | None = None,
-) -> Draws:
-    """Run NUTS.
+@dataclass(frozen=True)
+class Run:
+    """How to run the sampler; the fields are those of `hierbayes.Model.fit`.
+
+    Parameters
+    ----------
+    draws, tune, chains, cores, seed : int
+    target_accept : float
+    progress : bool
+        Show nutpie's progress bar.
+    callback : callable or None
+        Called with nutpie's list of chain states as sampling goes on.
+    """
+
+    draws: int
+    tune: int
+    chains: int
+    cores: int
+    seed: int
+    target_accept: float
+    progress: bool
+    callback: Callable[[Any], None] | None = None
+
+    def __call__(self, compiled: Any, cores: int) -> Any:
+        """Sample a model that nutpie has compiled."""
+        import nutpie
+
+        return nutpie.sample(
+            compiled,
+            draws=self.draws,
+            tune=self.tune,
+            chains=self.chains,
+            cores=cores,
+            seed=self.seed,
+            target_accept=self.target_accept,
+            save_warmup=False,
+            progress_bar=self.progress,
+            progress_callback=self.callback,
+        )
+
+
+def sample(target: Target, graph: Callable[[], Any], x: np.ndarray, run: Run) -> Draws:
+    """Run NUTS on the marginal posterior.
 
     Parameters
     ----------
@@ -255,80 +299,86 @@ def sample(
         Makes the PyMC model, for priors outside the compiled families.
     x : (d,) array
         Where to start, unconstrained.
-    draws, tune, chains, cores, seed, target_accept
-        As in `hierbayes.Model.fit`.
-    progress : bool
-        Show nutpie's progress bar.
-    callback : callable, optional
-        Called with nutpie's list of chain states as sampling goes on.
+    run : Run
 
     Returns
     -------
     Draws
     """
-    import nutpie
+    if target.table is None:
+        return _sample_graph(target, graph(), run)
+    from nutpie.compiled_pyfunc import from_pyfunc
 
     width = spread(target, x)
 
     def initial(chain_seed: int) -> np.ndarray:
-        return x + width * np.random.default_rng([seed, chain_seed]).uniform(-1.0, 1.0, len(x))
+        return x + width * np.random.default_rng([run.seed, chain_seed]).uniform(-1.0, 1.0, len(x))
 
-    engine = "graph" if target.table is None else "compiled"
-    if target.table is None:
-        model = graph()
-        free = [variable.name for variable in model.free_RVs]
-        compiled = nutpie.compile_pymc_model(model, backend="numba", var_names=free)
-    else:
-        packed, table = target.marginal.packed, target.table
+    packed, plan, table = target.marginal.packed, target.marginal.plan, target.table
 
-        def value_and_gradient(position: np.ndarray) -> tuple[float, np.ndarray]:
-            value, gradient = log_posterior(position, packed, table)
-            if value == -math.inf:
-                raise _OutOfRangeError
-            return value, gradient
+    def value_and_gradient(position: np.ndarray) -> tuple[float, np.ndarray]:
+        value, gradient = log_posterior(position, table, packed, *plan)
+        if value == -math.inf:
+            raise _OutOfRangeError
+        return value, gradient
 
-        compiled = nutpie.compiled_pyfunc.from_pyfunc(
-            ndim=len(x),
-            make_logp_fn=lambda: value_and_gradient,
-            make_expand_fn=lambda *_: lambda position: {"x": position},
-            expanded_dtypes=[np.dtype("float64")],
-            expanded_shapes=[(len(x),)],
-            expanded_names=["x"],
-            make_initial_point_fn=initial,
-        )
-    tree = nutpie.sample(
-        compiled,
-        draws=draws,
-        tune=tune,
-        chains=chains,
-        cores=cores if engine == "graph" or _heavy(target.marginal) else 1,
-        seed=seed,
-        target_accept=target_accept,
-        save_warmup=False,
-        progress_bar=progress,
-        progress_callback=callback,
+    compiled = from_pyfunc(
+        ndim=len(x),
+        make_logp_fn=lambda: value_and_gradient,
+        make_expand_fn=lambda *_: lambda position: {"x": position},
+        expanded_dtypes=[np.dtype("float64")],
+        expanded_shapes=[(len(x),)],
+        expanded_names=["x"],
+        make_initial_point_fn=initial,
     )
-    posterior = tree["posterior"].to_dataset()
-    if engine == "compiled":
-        theta = target.constrain(posterior["x"].to_numpy())
-    else:
-        parts = [posterior[name].to_numpy() for name in _order(target, free)]
-        theta = np.concatenate([part.reshape(chains, draws, -1) for part in parts], axis=-1)
-        theta[..., target.kinds == PARTIAL] = 2.0 * theta[..., target.kinds == PARTIAL] - 1.0
-    return Draws(theta, tree["sample_stats"].to_dataset(), engine)
+    with target.marginal.one_thread():
+        tree = run(compiled, run.cores if _heavy(target.marginal) else 1)
+    theta = target.constrain(tree["posterior"]["x"].to_numpy())
+    return Draws(theta, tree["sample_stats"].to_dataset(), "compiled")
+
+
+def _sample_graph(target: Target, model: Any, run: Run) -> Draws:
+    """The same through the PyMC graph, which nutpie compiles."""
+    posterior, stats = sample_graph(model, run, [variable.name for variable in model.free_RVs])
+    parts = [posterior[name].to_numpy() for name in _order(target, [str(name) for name in posterior])]
+    theta = np.concatenate([part.reshape(run.chains, run.draws, -1) for part in parts], axis=-1)
+    theta[..., target.kinds == PARTIAL] = 2.0 * theta[..., target.kinds == PARTIAL] - 1.0
+    return Draws(theta, stats, "graph")
+
+
+def sample_graph(model: Any, run: Run, variables: list[str] | None = None) -> tuple[xr.Dataset, xr.Dataset]:
+    """Run NUTS on a PyMC model.
+
+    Parameters
+    ----------
+    model : pymc.Model
+    run : Run
+    variables : list of str, optional
+        What to keep; everything by default.
+
+    Returns
+    -------
+    posterior, sample_stats : xarray.Dataset
+    """
+    import nutpie
+
+    tree = run(nutpie.compile_pymc_model(model, backend="numba", var_names=variables), run.cores)
+    return tree["posterior"].to_dataset(), tree["sample_stats"].to_dataset()
 
 
 def _heavy(marginal: Marginal) -> bool:
     """Whether an evaluation is long enough to be worth a thread; short ones only fight for the interpreter."""
-    q, m, lanes = marginal.moments.M.shape
-    return q * (q + m) * lanes > 5000
+    m = marginal.moments
+    return m.data.size * max(1, m.q) > 5000
 
 
 def _order(target: Target, free: list[str]) -> list[str]:
     """Free variables of the graph in the order of θ."""
     is_partial = [name.endswith("_partial") for name in free]
     design = target.marginal.design
-    sds = [names.sd(term.name, design.factor.name) for block in design.blocks for term in block.terms]
-    part = [name for name, yes in zip(free, is_partial, strict=True) if yes]
-    rest = [name for name in free if name not in sds and name not in part and name != names.SIGMA]
-    return [*sds, *part, names.SIGMA, *rest]
+    sds = [names.sd(term.name, block.factor.name) for block in design.blocks for term in block.terms]
+    sigma = [names.SIGMA] if design.sigma is None else []
+    rho = [f"{names.RHO}_partial"] if design.residual is not None else []
+    part = [name for name, yes in zip(free, is_partial, strict=True) if yes and name not in rho]
+    rest = [name for name in free if name not in {*sds, *part, *sigma, *rho}]
+    return [*sds, *part, *sigma, *rho, *rest]

@@ -1,13 +1,16 @@
 r"""What partial pooling does to every level: a table of effects, and lines through the data of some levels.
 
 No pooling is the least-squares answer of a level on its own. As a deviation from the REML fixed
-effects β̂ it is, in the notation of the design notes,
+effects β̂ and, where there are several grouping factors, from the BLUPs b̂ of all others, it is
 
-    b_j = A_j⁻¹ (c_j - B_j β̂),      A_j = Z_jᵀZ_j,  c_j - B_j β̂ = Z_jᵀ(y_j - X_j β̂),
+    b_j = A_j⁻¹ c_j,      A_j = Σ w_i z_i z_iᵀ,   c_j = Σ w_i z_i r_i   (over the rows i of level j),
+    r = y - offset - X β̂ - Σ (Z b̂ of the other factors),
 
-which is also the limit of the BLUP when the variances of the random effects go to infinity. It does
-not exist where A_j is singular: too few rows, or no variation of the predictor within the level.
-All levels together cost one pass over the rows.
+with the precision weights w (1 without them, 1/se² for known standard errors). It is the limit of the
+BLUP of the factor when the variances of its random effects go to infinity and all else is held. It
+does not exist where A_j is singular: too few rows, or no variation of the predictor within the level.
+All levels together cost one pass over the rows. With correlated residuals it is the same (weighted)
+least squares: what a regression of the level alone would give, which ignores their correlation.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from hierbayes.design import Design
+from hierbayes.design import Design, Factor
 from hierbayes.results import FIXED, Fit, RemlFit
 
 SINGULAR = 1e-10
@@ -27,10 +30,14 @@ ROWS_SHOWN = 400
 """Rows of a level that `group_lines` gives as points; of more, so many evenly spaced ones."""
 COMPLETE, NONE, REML, POSTERIOR = "complete", "none", "reml", "posterior"
 """Kinds of pooling, as the lines of `group_lines` name them."""
+COLUMNS = [
+    "group", "effect", "level", "rows", "no_pooling", "blup", "blup_sd", "mean", "sd", "q2.5", "q97.5",
+]  # fmt: skip
+"""Columns of the table of `shrinkage`."""
 
 
 def shrinkage(reml: RemlFit, fit: Fit) -> pd.DataFrame:
-    """Effects of every level without pooling, by REML and in the posterior.
+    """Effects of every level of every grouping factor without pooling, by REML and in the posterior.
 
     Parameters
     ----------
@@ -41,44 +48,44 @@ def shrinkage(reml: RemlFit, fit: Fit) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row per effect and level, effect by effect, with the columns ``effect``, ``level``, ``rows``
-        (rows used in the level), ``no_pooling`` (least squares within the level; NaN where it does not
-        exist), ``blup`` and ``blup_sd`` (REML; conditional standard deviation), ``mean``, ``sd``, ``q2.5``
-        and ``q97.5`` (posterior). All are deviations from the fixed effects, in units of the response
-        per unit of the effect's column.
+        One row per grouping factor, effect and level, with the columns ``group`` (the factor), ``effect``,
+        ``level``, ``rows`` (rows used in the level), ``no_pooling`` (least squares within the level, see
+        `no_pooling`; NaN where it does not exist), ``blup`` and ``blup_sd`` (REML; conditional standard
+        deviation), ``mean``, ``sd``, ``q2.5`` and ``q97.5`` (posterior). All are deviations from the fixed
+        effects, in units of the response per unit of the effect's column. No rows if the model has no
+        random effects.
 
     Examples
     --------
     >>> import hierbayes as hb
     >>> model = hb.Model("Reaction ~ Days + (Days | Subject)", hb.load_data("sleepstudy"))
     >>> table = shrinkage(model.reml(), model.fit(seed=1))
-    >>> table[["effect", "level", "rows", "no_pooling", "blup"]].round(2).head(2)
-          effect level  rows  no_pooling   blup
-    0  Intercept   308    10       -7.21   2.26
-    1  Intercept   309    10      -46.35 -40.40
+    >>> table[["group", "effect", "level", "rows", "no_pooling", "blup"]].round(2).head(2)
+         group     effect level  rows  no_pooling   blup
+    0  Subject  Intercept   308    10       -7.21   2.26
+    1  Subject  Intercept   309    10      -46.35 -40.40
     """
-    design = reml.design
-    factor = design.factor
-    posterior = fit.ranef()[["mean", "sd", "q2.5", "q97.5"]].to_numpy()
-    levels = len(factor.levels)
-    return pd.DataFrame(
-        {
-            "effect": np.repeat(np.array(design.effect_labels, dtype=object), levels),
-            "level": np.tile(factor.levels, len(design.effect_labels)),
-            "rows": np.tile(np.bincount(factor.codes, minlength=levels), len(design.effect_labels)),
-            "no_pooling": no_pooling(reml).T.ravel(),
-            "blup": reml.ranef[factor.name].to_numpy().T.ravel(),
-            "blup_sd": reml.ranef_sd[factor.name].to_numpy().T.ravel(),
-            "mean": posterior[:, 0],
-            "sd": posterior[:, 1],
-            "q2.5": posterior[:, 2],
-            "q97.5": posterior[:, 3],
+    own, posterior = no_pooling(reml), fit.ranef()
+    tables = []
+    for factor in reml.design.factors:
+        name, levels = factor.name, len(factor.levels)
+        labels = list(reml.ranef[name].columns)
+        values = {
+            "group": name,
+            "effect": np.repeat(np.array(labels, dtype=object), levels),
+            "level": np.tile(factor.levels, len(labels)),
+            "rows": np.tile(np.bincount(factor.codes, minlength=levels), len(labels)),
+            "no_pooling": own[name].T.ravel(),
+            "blup": reml.ranef[name].to_numpy().T.ravel(),
+            "blup_sd": reml.ranef_sd[name].to_numpy().T.ravel(),
         }
-    )
+        values |= {column: posterior[name][column].to_numpy() for column in COLUMNS[len(values) :]}
+        tables.append(pd.DataFrame(values))
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=COLUMNS)
 
 
-def no_pooling(reml: RemlFit) -> np.ndarray:
-    """Least squares within each level, as deviations from the REML fixed effects.
+def no_pooling(reml: RemlFit) -> dict[str, np.ndarray]:
+    """Least squares within each level of each grouping factor, weighted by the precision weights.
 
     Parameters
     ----------
@@ -86,19 +93,37 @@ def no_pooling(reml: RemlFit) -> np.ndarray:
 
     Returns
     -------
-    (J, q) array
-        NaN where a level has no estimate of its own.
+    dict of str to (J, q) array
+        By the name of the factor: deviations from the REML fixed effects and from the BLUPs of the
+        other factors, as if each level of this factor were alone while the others are pooled. NaN where a
+        level has no estimate of its own. A correlation of the residuals is left out of account.
     """
-    m, design = reml.moments, reml.design
-    residual = design.y - design.X @ reml.fixef.to_numpy()
-    T = np.linalg.inv(m.E)
-    Z = np.concatenate([block.Z for block in design.blocks], axis=1) @ T
-    c = np.stack([np.bincount(design.factor.codes, Z[:, k] * residual, minlength=m.J) for k in range(m.q)], axis=1)
-    A = m.A_levels.transpose(2, 0, 1)
-    own = np.linalg.eigvalsh(A)[:, 0] > SINGULAR * np.trace(A, axis1=1, axis2=2)
-    b = np.full((m.J, m.q), np.nan)
-    b[own] = np.linalg.solve(A[own], c[own][..., None])[..., 0] @ T.T
-    return b
+    design = reml.design
+    left = reml.residuals
+    w = np.ones(design.n) if design.weights is None else design.weights
+    found = {}
+    for factor in design.factors:
+        where, J = design.effects_of(factor), len(factor.levels)
+        raw = effect_columns(design, factor)
+        r = left + (raw * reml.ranef[factor.name].to_numpy()[factor.codes]).sum(axis=1)
+        T = np.linalg.inv(reml.moments.E[where, where])
+        Z = raw @ T
+        q = Z.shape[1]
+        A, c = np.empty((J, q, q)), np.empty((J, q))
+        for i in range(q):
+            c[:, i] = np.bincount(factor.codes, w * Z[:, i] * r, minlength=J)
+            for k in range(i + 1):
+                A[:, i, k] = A[:, k, i] = np.bincount(factor.codes, w * Z[:, i] * Z[:, k], minlength=J)
+        exists = np.linalg.eigvalsh(A)[:, 0] > SINGULAR * np.trace(A, axis1=1, axis2=2)
+        b = np.full((J, q), np.nan)
+        b[exists] = np.linalg.solve(A[exists], c[exists][..., None])[..., 0] @ T.T
+        found[factor.name] = b
+    return found
+
+
+def effect_columns(design: Design, factor: Factor, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
+    """Columns (rows, q) of the random effects of a grouping factor, all its blocks together."""
+    return np.concatenate([part.block.Z[rows] for part in design.parts_of(factor)], axis=1)
 
 
 @dataclass(frozen=True)
@@ -142,17 +167,18 @@ def slope_predictor(design: Design, data: pd.DataFrame) -> str | None:
     Returns
     -------
     str or None
-        The predictor of the random slope, or where only intercepts vary the only numeric predictor;
-        None if there is no such column, or if it enters in any other way than linearly.
+        The predictor of the random slopes, or where only intercepts vary the only numeric predictor;
+        None if there is no such column, if it enters in any other way than linearly, or if the model has
+        no random effects.
     """
     numeric = [
         str(column)
         for column in data.columns
         if pd.api.types.is_numeric_dtype(data[column]) and not pd.api.types.is_bool_dtype(data[column])
     ]
-    slopes = [term.name for block in design.blocks for term in block.terms if term.name != "1"]
+    slopes = list(dict.fromkeys(term.name for block in design.blocks for term in block.terms if term.name != "1"))
     wanted = slopes or [term.name for term in design.terms if term.name in numeric]
-    if len(wanted) != 1 or wanted[0] not in numeric:
+    if not design.factors or len(wanted) != 1 or wanted[0] not in numeric:
         return None
     name = wanted[0]
     for term in design.terms:
@@ -164,14 +190,22 @@ def slope_predictor(design: Design, data: pd.DataFrame) -> str | None:
     return name
 
 
+def shown_factor(design: Design) -> Factor:
+    """Grouping factor whose levels are drawn: the first with a random slope, else the first of all."""
+    slopes = [block.factor for block in design.blocks for term in block.terms if term.name != "1"]
+    return [*slopes, *design.factors][0]
+
+
 def group_lines(
     reml: RemlFit, fit: Fit, table: pd.DataFrame, data: pd.DataFrame, most: int = 12
 ) -> GroupLines | None:
-    """Lines of complete, no and partial pooling through the data of some levels.
+    """Lines of complete, no and partial pooling through the data of some levels of one grouping factor.
 
-    A line is the least-squares line, along the predictor, through the fitted values of the rows of the level:
-    of ordinary regression without groups, of the level on its own, of REML, of the posterior mean. Other
-    predictors are thereby held where they are in the level.
+    A line is the (weighted) least-squares line, along the predictor, through the fitted values of the rows
+    of the level: of ordinary regression without groups, of the level on its own, of REML, of the
+    posterior mean. Other predictors, the offset and the effects of other grouping factors are thereby
+    held where they are in the level. Of several factors the first with a random slope is shown, or
+    the first of all.
 
     Parameters
     ----------
@@ -194,38 +228,45 @@ def group_lines(
     name = slope_predictor(design, data)
     if name is None:
         return None
-    factor = design.factor
+    factor = shown_factor(design)
     x = data[name].to_numpy(dtype=float)
-    effects = table["mean"].to_numpy().reshape(len(design.effect_labels), -1).T
-    along = design.effect_labels.index(name) if name in design.effect_labels else 0
-    order = np.argsort(effects[:, along], kind="stable")
+    means = {
+        other.name: table.loc[table["group"] == other.name, "mean"].to_numpy().reshape(-1, len(other.levels)).T
+        for other in design.factors
+    }
+    labels = list(reml.ranef[factor.name].columns)
+    along = labels.index(name) if name in labels else 0
+    order = np.argsort(means[factor.name][:, along], kind="stable")
     chosen = order[np.unique(np.linspace(0, len(order) - 1, min(most, len(order))).round().astype(int))]
 
     rows = np.flatnonzero(np.isin(factor.codes, chosen))
-    Z = np.concatenate([block.Z for block in design.blocks], axis=1)[rows]
     codes, X = factor.codes[rows], design.X[rows]
     tidy = fit.tidy()
-    means = tidy.loc[tidy["effect"] == FIXED, "estimate"].to_numpy(dtype=float)
-    blups = reml.ranef[factor.name].to_numpy()
+    offset = 0.0 if design.offset is None else design.offset[rows]
     fitted = {
-        COMPLETE: X @ reml.moments.ols,
+        COMPLETE: X @ reml.moments.ols + offset,
         NONE: design.y[rows],
-        REML: X @ reml.fixef.to_numpy() + (Z * blups[codes]).sum(axis=1),
-        POSTERIOR: X @ means + (Z * effects[codes]).sum(axis=1),
+        REML: reml.fitted[rows],
+        POSTERIOR: X @ tidy.loc[tidy["effect"] == FIXED, "estimate"].to_numpy(dtype=float) + offset,
     }
+    for other in design.factors:
+        fitted[POSTERIOR] += (effect_columns(design, other, rows) * means[other.name][other.codes[rows]]).sum(axis=1)
+    w = np.ones(len(rows)) if design.weights is None else design.weights[rows]
     made: list[tuple] = []
     shown: list[np.ndarray] = []
     for code in chosen:
         here = codes == code
         among = np.flatnonzero(here)
         shown.append(among[np.linspace(0, len(among) - 1, min(len(among), ROWS_SHOWN)).round().astype(int)])
-        at = x[rows][here]
+        at, weight = x[rows][here], w[here]
         if np.ptp(at) == 0:
             continue
         low, high = at.min(), at.max()
+        centre = np.average(at, weights=weight)
+        spread = weight * (at - centre)
         for pooling, values in fitted.items():
-            slope = np.cov(at, values[here])[0, 1] / np.var(at, ddof=1)
-            start = values[here].mean() + slope * (low - at.mean())
+            slope = spread @ values[here] / (spread @ (at - centre))
+            start = np.average(values[here], weights=weight) + slope * (low - centre)
             made.append((factor.levels[code], pooling, low, start, high, start + slope * (high - low)))
     if not made:
         return None

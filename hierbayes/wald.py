@@ -11,10 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from hierbayes.covariance import Layout, cholesky, correlation, factor, partials
-from hierbayes.design import Design
-from hierbayes.kernel import profile
-from hierbayes.marginal import Marginal
-from hierbayes.moments import Moments
+from hierbayes.marginal import Marginal, deviance
 
 STEP = 1e-4
 """Of central differences, on the unconstrained scale."""
@@ -25,23 +22,18 @@ Interval = tuple[float, float, float]
 
 
 def variance_intervals(
-    design: Design,
-    moments: Moments,
-    covariance: np.ndarray,
-    sigma: float,
-    singular: bool,
-    method: str,
-    z: float,
+    marginal: Marginal, covariance: np.ndarray, sigma: float, rho: float, singular: bool, method: str, z: float
 ) -> list[Interval]:
-    """Compute standard errors and intervals of the standard deviations, the free correlations and σ.
+    """Compute standard errors and intervals of the standard deviations, the free correlations, σ and ρ.
 
     Parameters
     ----------
-    design : Design
-    moments : Moments
+    marginal : Marginal
+        With flat priors.
     covariance : (q, q) array
         Estimated covariance of the random effects.
-    sigma : float
+    sigma, rho : float
+        Residual standard deviation and correlation.
     singular : bool
         A singular estimate is on the boundary, where Wald intervals mean nothing: all entries are NaN.
     method : {"REML", "ML"}
@@ -51,34 +43,44 @@ def variance_intervals(
     Returns
     -------
     list of (std_error, low, high)
-        Standard deviations in the order of the effects, correlations column by column, σ.
+        Standard deviations in the order of the effects, correlations column by column, and, where the model
+        has them, σ and ρ.
     """
-    layout = moments.layout
-    pairs = [(i, j) for j in range(layout.q) for i in range(j + 1, layout.q) if layout.mask[i, j]]
+    layout, places = marginal.moments.layout, marginal.places
+    pairs = layout.pairs
     nothing = (np.nan, np.nan, np.nan)
+    size = layout.q + len(pairs) + (places.sigma is not None) + (places.rho is not None)
     if singular:
-        return [nothing] * (layout.q + len(pairs) + 1)
+        return [nothing] * size
     sd, partial = partials(cholesky(covariance), layout)
-    x = np.concatenate([np.log(sd), np.arctanh(partial), [np.log(sigma)]])
-    gradient = _gradient(design, moments, method)
-    information = -_differences(gradient, x)
+    x = np.concatenate([np.log(sd), np.arctanh(partial)])
+    if places.sigma is not None:
+        x = np.append(x, np.log(sigma))
+    if places.rho is not None:
+        low, high = marginal.rho(np.array([-1.0, 1.0]))
+        x = np.append(x, np.arctanh(2.0 * (rho - low) / (high - low) - 1.0))
+    information = -_differences(_gradient(marginal, method), x)
     information = 0.5 * (information + information.T)
     if not np.isfinite(information).all() or np.linalg.eigvalsh(information)[0] <= 0:
-        return [nothing] * (layout.q + len(pairs) + 1)
+        return [nothing] * size
 
     def natural(at: np.ndarray) -> np.ndarray:
         """Logarithms and Fisher's z of what the table shows."""
         L = _factor(at, layout)
         sds, corr = correlation(L @ L.T)
-        return np.concatenate([np.log(sds), np.arctanh([corr[i, j] for i, j in pairs]), at[-1:]])
+        free = at[layout.q + layout.n_partial :]
+        return np.concatenate([np.log(sds), np.arctanh([corr[i, j] for i, j in pairs]), free])
 
     jacobian = _differences(natural, x)
     errors = np.sqrt(np.diag(jacobian @ np.linalg.inv(information) @ jacobian.T))
-    shown = natural(x)
+    backs: list[Function] = [*[np.exp] * layout.q, *[np.tanh] * len(pairs)]
+    if places.sigma is not None:
+        backs.append(np.exp)
+    if places.rho is not None:
+        backs.append(lambda value: marginal.rho(np.tanh(value)))
     made: list[Interval] = []
-    for k, (value, error) in enumerate(zip(shown, errors, strict=True)):
-        back = np.tanh if layout.q <= k < layout.q + len(pairs) else np.exp
-        slope = 1.0 - np.tanh(value) ** 2 if back is np.tanh else np.exp(value)
+    for back, value, error in zip(backs, natural(x), errors, strict=True):
+        slope = (back(value + STEP) - back(value - STEP)) / (2.0 * STEP)
         made.append((float(error * slope), float(back(value - z * error)), float(back(value + z * error))))
     return made
 
@@ -88,22 +90,26 @@ def _factor(x: np.ndarray, layout: Layout) -> np.ndarray:
     return factor(np.exp(x[: layout.q]), np.tanh(x[layout.q : layout.q + layout.n_partial]), sizes, correlated)
 
 
-def _gradient(design: Design, moments: Moments, method: str) -> Function:
+def _gradient(marginal: Marginal, method: str) -> Function:
     """Gradient of the log likelihood on the unconstrained scale; ML profiles the fixed effects."""
-    m, layout = moments, moments.layout
+    m, places = marginal.moments, marginal.places
     ml = method == "ML"
-    marginal = Marginal(design, None, moments, kept=np.full(m.p, ml))
-    k = m.q + layout.n_partial
+    flat = Marginal(marginal.design, None, m, kept=np.full(m.p, ml))
+    rows, columns = np.nonzero(m.layout.mask)
 
     def gradient(x: np.ndarray) -> np.ndarray:
-        theta = np.concatenate([np.exp(x[: m.q]), np.tanh(x[m.q : k]), np.exp(x[k:])])
+        theta, slope = np.tanh(x), 1.0 - np.tanh(x) ** 2
+        positive = [*range(m.q), *([places.sigma] if places.sigma is not None else [])]
+        theta[positive] = slope[positive] = np.exp(x[positive])
         beta = np.zeros(0)
         if ml:
-            relative = m.E @ _factor(x, layout) / theta[k]
-            t = profile(m.A, m.count, m.M, m.G, float(m.n), False, relative)[3]
+            sigma = theta[places.sigma] if places.sigma is not None else marginal.design.sigma
+            relative = m.E @ _factor(x, m.layout) / sigma
+            entries = cholesky(relative @ relative.T)[rows, columns]
+            entries = np.append(entries, x[places.rho] if places.rho is not None else [])
+            t = deviance(entries, rows, columns, False, marginal.packed, *marginal.plan)[3]
             beta = m.ols - m.scale * np.linalg.solve(m.R, t[:-1])
-        slope = marginal.log_density(np.concatenate([theta, beta]))[1][: k + 1]
-        return slope * np.concatenate([theta[: m.q], 1.0 - theta[m.q : k] ** 2, theta[k:]])
+        return flat.log_density(np.concatenate([theta, beta]))[1][: len(x)] * slope
 
     return gradient
 

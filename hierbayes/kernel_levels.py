@@ -1,4 +1,4 @@
-r"""The marginal likelihood of one grouping factor, in compiled loops.
+r"""Elimination of the random effects of one grouping factor, level by level.
 
 Model, for the rows of level ``j`` of the factor (everything here is in the coordinates that
 `hierbayes.moments` chooses: orthonormal fixed effects, a standardised response)::
@@ -11,9 +11,8 @@ total cross-product ``G = [X y]ᵀ [X y]``. With ``W_j = I + Λᵀ A_j Λ``,
     K = [X y]ᵀ V₀⁻¹ [X y] = G - Σ_j M_jᵀ Λ W_j⁻¹ Λᵀ M_j,      log|V₀| = Σ_j log|W_j|
 
 where ``V₀ = I + Z Λ Λᵀ Zᵀ`` is the covariance of the response over σ² (Woodbury and the matrix
-determinant lemma; Bates et al. 2015, Journal of Statistical Software 67, section 3; DESIGN
-notes of Lindstrom & Bates 1988, JASA 83). ``K`` is all that any density of the model needs: ML,
-REML and the posterior with Normal priors on γ are closed forms in its (p+1)² entries.
+determinant lemma; Lindstrom & Bates 1988, JASA 83, 1014). What follows from K is in
+`hierbayes.kernel_fixed`.
 
 The gradient is the reverse sweep of the same loop. For a scalar f with ``∂f/∂K = K̄`` and
 ``∂f/∂log|V₀| = l̄``, writing ``P_j = W_j⁻¹ Λᵀ M_j``,
@@ -182,9 +181,20 @@ def absorb(A: np.ndarray, count: np.ndarray, M: np.ndarray, G: np.ndarray, L: np
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
 def absorb_adjoint(
-    A: np.ndarray, count: np.ndarray, M: np.ndarray, L: np.ndarray, K_bar: np.ndarray, logdet_bar: float
+    A: np.ndarray,
+    count: np.ndarray,
+    M: np.ndarray,
+    L: np.ndarray,
+    K_bar: np.ndarray,
+    logdet_bar: float,
+    A_bar: np.ndarray,
+    M_bar: np.ndarray,
 ) -> np.ndarray:
-    """Gradient with respect to Λ of f(K, log|V₀|), given ∂f/∂K (symmetric) and ∂f/∂log|V₀|."""
+    """Gradient with respect to Λ of f(K, log|V₀|), given ∂f/∂K (symmetric) and ∂f/∂log|V₀|.
+
+    The derivatives with respect to the data are written to `A_bar` and `M_bar`, unless these are
+    empty: ``U K̄ Uᵀ + l̄ ΛW⁻¹Λᵀ`` and ``-2 U K̄`` with ``U = ΛW⁻¹ΛᵀM``. (That of K̄ to G is K̄ itself.)
+    """
     q, m, lanes = M.shape
     AL = np.empty((q, q, LANES))
     C = np.empty((q, q, LANES))
@@ -236,292 +246,82 @@ def absorb_adjoint(
                     for t in range(size):
                         total -= R[b, t] * P[j, b, t]
                 L_bar[i, j] += 2.0 * total
+        if A_bar.size:
+            _data_adjoint(L, P, inverse, weight, K_bar, logdet_bar, first, size, A_bar, M_bar)
     return L_bar
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _cholesky(a: np.ndarray) -> np.ndarray:
-    """Lower Cholesky factor; the last diagonal reads NaN where `a` is not positive definite."""
-    n = a.shape[0]
-    c = np.zeros((n, n))
-    for j in range(n):
-        for i in range(j, n):
-            total = a[i, j]
-            for k in range(j):
-                total -= c[i, k] * c[j, k]
-            if i == j:
-                c[j, j] = math.sqrt(total) if total > 0.0 else math.nan
-            else:
-                c[i, j] = total / c[j, j]
-    return c
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _solve(c: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Solve c cᵀ x = b for a lower triangular c."""
-    n = c.shape[0]
-    x = np.empty(n)
-    for i in range(n):
-        x[i] = b[i]
-        for k in range(i):
-            x[i] -= c[i, k] * x[k]
-        x[i] /= c[i, i]
-    for back in range(n):
-        i = n - 1 - back
-        for k in range(i + 1, n):
-            x[i] -= c[k, i] * x[k]
-        x[i] /= c[i, i]
-    return x
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def integrate(
-    K: np.ndarray,
-    sigma: float,
-    Di: np.ndarray,
-    precision: np.ndarray,
-    mean: np.ndarray,
-    Dk: np.ndarray,
-    kept: np.ndarray,
-) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
-    """Integrate fixed effects out of N(y; Xγ, σ²V₀), given K.
-
-    γ = Di u + Dk v: the coefficients ``u`` have independent Normal priors (a precision of zero is
-    a flat prior) and are integrated, the coefficients ``v`` are given.
-
-    Parameters
-    ----------
-    K : (p + 1, p + 1) array
-        From `absorb`.
-    sigma : float
-        Residual standard deviation.
-    Di : (p, pi) array
-    precision, mean : (pi,) arrays
-        Prior of u.
-    Dk : (p, pk) array
-    kept : (pk,) array
-        v.
-
-    Returns
-    -------
-    quadratic : float
-        ‖y - Xγ̂‖² in the metric V₀⁻¹, at the conditional mean of u.
-    t : (p + 1,) array
-        (-γ̂, 1).
-    u : (pi,) array
-        Conditional mean of the integrated coefficients.
-    chol : (pi, pi) array
-        Cholesky factor of their conditional precision.
-    """
-    p = K.shape[0] - 1
-    pi = Di.shape[1]
-    pk = Dk.shape[1]
-    psi = 1.0 / (sigma * sigma)
-    t = np.zeros(p + 1)
-    t[p] = 1.0
-    for i in range(p):
-        for j in range(pk):
-            t[i] -= Dk[i, j] * kept[j]
-    # K t restricted to the first p rows: cross-product of X with what is left of y
-    Kt = np.zeros(p)
-    for i in range(p):
-        for j in range(p + 1):
-            Kt[i] += K[i, j] * t[j]
-    Q = np.zeros((pi, pi))
-    lin = np.zeros(pi)
-    for i in range(pi):
-        for a in range(p):
-            lin[i] += psi * Di[a, i] * Kt[a]
-            half = 0.0
-            for b in range(p):
-                half += K[a, b] * Di[b, i]
-            for j in range(pi):
-                Q[j, i] += psi * Di[a, j] * half
-        Q[i, i] += precision[i]
-        lin[i] += precision[i] * mean[i]
-    chol = _cholesky(Q)
-    u = _solve(chol, lin)
-    for i in range(p):
-        for j in range(pi):
-            t[i] -= Di[i, j] * u[j]
-    quadratic = 0.0
-    for i in range(p + 1):
-        for j in range(p + 1):
-            quadratic += t[i] * K[i, j] * t[j]
-    return quadratic, t, u, chol
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def density(
-    A: np.ndarray,
-    count: np.ndarray,
-    M: np.ndarray,
-    G: np.ndarray,
-    n: float,
+def _data_adjoint(
     L: np.ndarray,
-    sigma: float,
-    Di: np.ndarray,
-    precision: np.ndarray,
-    mean: np.ndarray,
-    Dk: np.ndarray,
-    kept: np.ndarray,
-) -> tuple[float, np.ndarray, float, np.ndarray]:
-    """Log marginal density of the response and its gradient.
-
-    Parameters
-    ----------
-    A, count, M, G, L
-        As in `absorb`.
-    n : float
-        Number of rows.
-    sigma, Di, precision, mean, Dk, kept
-        As in `integrate`.
-
-    Returns
-    -------
-    value : float
-        log p(y | Λ, σ, kept), the coefficients u integrated out under their priors (a flat prior
-        contributes density 1: the restricted likelihood). -inf where it is not defined.
-    L_bar : (q, q) array
-        Derivative with respect to Λ, all entries.
-    sigma_bar : float
-        Derivative with respect to σ at fixed Λ.
-    kept_bar : (pk,) array
-        Derivative with respect to the kept coefficients.
-    """
-    K, logdet = absorb(A, count, M, G, L)
-    quadratic, t, u, chol = integrate(K, sigma, Di, precision, mean, Dk, kept)
-    p, pi = Di.shape
-    pk = Dk.shape[1]
-    psi = 1.0 / (sigma * sigma)
-    log_2pi = math.log(2.0 * math.pi)
-
-    value = -0.5 * n * (log_2pi + 2.0 * math.log(sigma)) - 0.5 * logdet - 0.5 * psi * quadratic
-    for i in range(pi):
-        value -= math.log(chol[i, i])
-        if precision[i] > 0.0:
-            value += 0.5 * math.log(precision[i]) - 0.5 * precision[i] * (u[i] - mean[i]) ** 2
-        else:
-            value += 0.5 * log_2pi
-
-    # K̄ = -ψ/2 (t tᵀ + Di V Diᵀ), V the conditional covariance of u
-    K_bar = np.empty((p + 1, p + 1))
-    for i in range(p + 1):
-        for j in range(p + 1):
-            K_bar[i, j] = -0.5 * psi * t[i] * t[j]
-    spread = 0.0
-    for a in range(p):
-        Va = _solve(chol, Di[a, :])
-        for b in range(p):
-            vab = 0.0
-            for i in range(pi):
-                vab += Va[i] * Di[b, i]
-            K_bar[a, b] -= 0.5 * psi * vab
-            spread += vab * K[a, b]
-    sigma_bar = -n / sigma + (quadratic + spread) / sigma**3
-    kept_bar = np.zeros(pk)
-    for j in range(pk):
-        for a in range(p):
-            Kta = 0.0
-            for b in range(p + 1):
-                Kta += K[a, b] * t[b]
-            kept_bar[j] += psi * Dk[a, j] * Kta
-    L_bar = absorb_adjoint(A, count, M, L, K_bar, -0.5)
-    # a sum of squares that is not positive has lost all its digits to cancellation
-    if not (math.isfinite(value) and quadratic > 0.0):
-        value = -math.inf
-    return value, L_bar, sigma_bar, kept_bar
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def profile(
-    A: np.ndarray, count: np.ndarray, M: np.ndarray, G: np.ndarray, n: float, restricted: bool, L: np.ndarray
-) -> tuple[float, np.ndarray, float, np.ndarray, np.ndarray]:
-    """Deviance as a function of Λ alone, σ profiled and γ profiled (ML) or integrated (REML).
-
-    Parameters
-    ----------
-    A, count, M, G, L
-        As in `absorb`.
-    n : float
-        Number of rows.
-    restricted : bool
-        True for REML.
-
-    Returns
-    -------
-    value : float
-        -2 log likelihood, or -2 log restricted likelihood.
-    L_bar : (q, q) array
-        Its derivative with respect to Λ.
-    sigma : float
-        The maximising σ.
-    t : (p + 1,) array
-        (-γ̂, 1).
-    chol : (p, p) array
-        Cholesky factor of Xᵀ V₀⁻¹ X, the precision of γ̂ times σ².
-    """
-    K, logdet = absorb(A, count, M, G, L)
-    m = K.shape[0]
-    p = m - 1
-    none = np.zeros(0)
-    quadratic, t, _, chol = integrate(K, 1.0, np.eye(p), np.zeros(p), np.zeros(p), np.zeros((p, 0)), none)
-    dof = n - p if restricted else n
-    value = logdet + dof * (1.0 + math.log(2.0 * math.pi * quadratic / dof))
-    K_bar = np.empty((m, m))
-    for i in range(m):
-        for j in range(m):
-            K_bar[i, j] = dof / quadratic * t[i] * t[j]
-    if restricted:
-        unit = np.zeros(p)
-        for i in range(p):
-            value += 2.0 * math.log(chol[i, i])
-            unit[i] = 1.0
-            row = _solve(chol, unit)
-            unit[i] = 0.0
-            for j in range(p):
-                K_bar[i, j] += row[j]
-    return value, absorb_adjoint(A, count, M, L, K_bar, 1.0), math.sqrt(quadratic / dof), t, chol
+    P: np.ndarray,
+    inverse: np.ndarray,
+    weight: np.ndarray,
+    K_bar: np.ndarray,
+    logdet_bar: float,
+    first: int,
+    size: int,
+    A_bar: np.ndarray,
+    M_bar: np.ndarray,
+) -> None:
+    """Derivatives with respect to A and M of one chunk of lanes."""
+    q, m = P.shape[0], P.shape[1]
+    U = np.empty((q, m))
+    UK = np.empty((q, m))
+    for t in range(size):
+        for i in range(q):
+            for a in range(m):
+                U[i, a] = 0.0
+                for k in range(q):
+                    U[i, a] += L[i, k] * P[k, a, t]
+        for i in range(q):
+            for a in range(m):
+                UK[i, a] = 0.0
+                for b in range(m):
+                    UK[i, a] += U[i, b] * K_bar[b, a]
+                M_bar[i, a, first + t] = -2.0 * UK[i, a]
+        for i in range(q):
+            for j in range(q):
+                total = 0.0
+                for a in range(m):
+                    total += UK[i, a] * U[j, a]
+                for k in range(q):
+                    for h in range(q):
+                        total += logdet_bar * weight[t] * L[i, k] * inverse[k, h, t] * L[j, h]
+                A_bar[i, j, first + t] = total
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
-def effects(
-    A: np.ndarray, M: np.ndarray, L: np.ndarray, B: np.ndarray, t: np.ndarray, sigma: float, z: np.ndarray
-) -> None:
+def effects(A: np.ndarray, V: np.ndarray, L: np.ndarray, B: np.ndarray, sigma: float, z: np.ndarray) -> None:
     """Random effects of every level, given everything else: b_j | y, γ, Λ, σ is Gaussian.
 
-    Its mean is the BLUP ``Λ W_j⁻¹ Λᵀ M_j t`` and its covariance ``σ² Λ W_j⁻¹ Λᵀ``.
+    Its mean is the BLUP ``Λ W_j⁻¹ Λᵀ v_j``, where v_j is the cross-product of the effect columns with
+    what everything else leaves of the response, and its covariance is ``σ² Λ W_j⁻¹ Λᵀ``.
 
     Parameters
     ----------
     A : (q, q, J) array
-    M : (q, p + 1, J) array
+    V : (q, J) array
     L : (q, q) array
         Λ.
     B : (q, q) array
         Λ followed by the change to the units in which the effects are wanted.
-    t : (p + 1,) array
-        (-γ, 1); zero for a mean of zero.
     sigma : float
     z : (q, J) array
-        Standard normal noise; overwritten with ``B C⁻ᵀ (C⁻¹ Λᵀ M t + σ z)``, CCᵀ = W.
+        Standard normal noise; overwritten with ``B C⁻ᵀ (C⁻¹ Λᵀ V + σ z)``, CCᵀ = W.
     """
-    q, m, J = M.shape
+    q, J = V.shape
     AL = np.empty((q, q, LANES))
     C = np.empty((q, q, LANES))
     v = np.empty((q, 1, LANES))
     S = np.empty((q, 1, LANES))
     for first in range(0, J, LANES):
         size = min(LANES, J - first)
-        Mc = M[:, :, first : first + size]
         zc = z[:, first : first + size]
         _factorise(A[:, :, first : first + size], L, size, AL, C)
         for i in range(q):
             for k in range(size):
-                v[i, 0, k] = 0.0
-            for a in range(m):
-                for k in range(size):
-                    v[i, 0, k] += Mc[i, a, k] * t[a]
+                v[i, 0, k] = V[i, first + k]
         _whiten(L, C, v, size, S)
         for i in range(q):
             for k in range(size):

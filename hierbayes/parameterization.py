@@ -1,0 +1,149 @@
+r"""Which parametrisation NUTS moves in, and why.
+
+Marginal: random effects integrated out; a handful of dimensions, no funnel, and the effects recovered
+exactly afterwards. It is what a Gaussian response allows and what ``"auto"`` takes, unless eliminating
+the effects costs more than sampling them: crossed factors leave a dense core whose Cholesky factor is
+needed at every step.
+
+Otherwise every effect is a variable, and each block of effects b_j with Σ = L Lᵀ is written in one of two
+ways: centred, ``b_j ~ N(0, Σ)``, or non-centred, ``b_j = L z_j``. Which one mixes well is decided by the
+information in the data of a level relative to that of the prior (Papaspiliopoulos, Roberts & Sköld
+2007, Statistical Science 22, 59-73; for Hamiltonian Monte Carlo Betancourt & Girolami 2015, in Current
+Trends in Bayesian Methodology with Applications, 79-101).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from hierbayes.design import Design
+from hierbayes.marginal import Marginal
+
+MARGINAL, NONCENTERED, CENTERED, AUTO = "marginal", "noncentered", "centered", "auto"
+PARAMETERIZATIONS = (MARGINAL, NONCENTERED, CENTERED, AUTO)
+LARGE_CORE = 3000
+"""Columns of a dense core beyond which an evaluation takes seconds."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A parametrisation and its reason.
+
+    Parameters
+    ----------
+    marginal : bool
+    blocks : tuple of {"centered", "noncentered"}
+        One a block of the design; empty if marginal.
+    reason : str
+        In words.
+    """
+
+    marginal: bool
+    blocks: tuple[str, ...]
+    reason: str
+
+
+def choose(wanted: str, marginal: Marginal, covariance: np.ndarray, sigma: float) -> Choice:
+    """Resolve what the user asked for.
+
+    Parameters
+    ----------
+    wanted : {"marginal", "noncentered", "centered", "auto"}
+    marginal : Marginal
+    covariance : (q, q) array
+        Estimated covariance of the random effects, for ``"auto"``.
+    sigma : float
+        Estimated residual standard deviation.
+
+    Returns
+    -------
+    Choice
+
+    Raises
+    ------
+    ValueError
+        For another name, or for a conditional parametrisation of correlated residuals.
+    """
+    if wanted not in PARAMETERIZATIONS:
+        raise ValueError(f"parameterization must be one of {', '.join(PARAMETERIZATIONS)}, not {wanted!r}")
+    design, forest = marginal.design, marginal.moments.forest
+    core = 0 if forest is None else forest.core
+    if wanted == MARGINAL:
+        return Choice(True, (), "asked for")
+    if wanted == AUTO and (core <= LARGE_CORE or design.residual is not None):
+        return Choice(True, (), "the response is Gaussian, so the random effects are integrated out")
+    if design.residual is not None:
+        raise ValueError(
+            f"parameterization={wanted!r} needs independent residuals; use 'marginal' with residual="
+            f"{design.residual.text!r}"
+        )
+    if wanted in {CENTERED, NONCENTERED}:
+        return Choice(False, (wanted,) * len(design.blocks), "asked for")
+    table = information(design, covariance, sigma)
+    why = "; ".join(f"{row.terms}|{row.group} {row.choice}: {row.reason}" for row in table.itertuples())
+    return Choice(
+        False,
+        tuple(table["choice"]),
+        f"the crossed factors leave a dense core of {core} columns, too many to eliminate at every step; {why}",
+    )
+
+
+def information(design: Design, covariance: np.ndarray, sigma: float) -> pd.DataFrame:
+    r"""Choose a parametrisation for each block by what the data of a level say about its effects.
+
+    For a level with effect columns Z_j (rows scaled by the roots of their weights) the data have the
+    information ``A_j = Z_jᵀ Z_j / σ²`` about its effects, the prior has Σ⁻¹. The mean of the eigenvalues of
+    ``Σ A_j``, which is ``tr(Σ A_j) / q``, is the ratio of the two. If its median over levels is above 1, the
+    data dominate and the block is centred; otherwise it is non-centred. With one effect a level the
+    rates of convergence of the two are equal where the ratio is 1 (Papaspiliopoulos, Roberts & Sköld 2007).
+
+    Parameters
+    ----------
+    design : Design
+    covariance : (q, q) array
+        Σ of all blocks, block-diagonal in the order of ``design.blocks``, in the units of the data.
+    sigma : float
+        Residual standard deviation.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a block: ``group``, ``terms``, ``levels`` (their number), ``ratio``, ``choice``,
+        ``reason``.
+
+    Examples
+    --------
+    >>> import hierbayes as hb
+    >>> model = hb.Model("Reaction ~ Days + (1 | Subject)", hb.load_data("sleepstudy"))
+    >>> information(model.design, np.array([[37.0**2]]), 31.0)[["terms", "levels", "ratio", "choice"]].round(1)
+      terms  levels  ratio    choice
+    0     1      18   14.2  centered
+    """
+    rows = []
+    for part in design.parts:
+        block = part.block
+        levels, size = len(block.factor.levels), block.Z.shape[1]
+        per_row = np.einsum("ia,ab,ib->i", block.Z, covariance[part.where, part.where], block.Z, optimize=True)
+        if design.weights is not None:
+            per_row = per_row * design.weights
+        trace = np.bincount(block.factor.codes, weights=per_row, minlength=levels) / sigma**2
+        ratio = float(np.median(trace)) / size
+        reason = (
+            f"the data of a typical level outweigh the prior of its effects by {ratio:.3g} to 1"
+            if ratio > 1.0
+            else f"the prior of its effects outweighs the data of a typical level, {ratio:.3g} to 1"
+        )
+        rows.append(
+            {
+                "group": block.factor.name,
+                "terms": " + ".join(term.name for term in block.terms),
+                "levels": levels,
+                "ratio": ratio,
+                "choice": CENTERED if ratio > 1.0 else NONCENTERED,
+                "reason": reason,
+            }
+        )
+    return pd.DataFrame(rows)
