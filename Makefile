@@ -21,8 +21,11 @@ types: .venv/ready
 slow: .venv/ready
 	$(BIN)/pytest -m slow
 
+# make bench BENCH="reml posterior --limit 120 --insteval InstEval.csv.gz"; python -m benchmarks --help lists the rest
 bench: .venv/ready
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--requirement benchmarks/requirements.txt
+	$(BIN)/python -m benchmarks $(BENCH)
 
 .venv/ready: pyproject.toml constraints.txt
 	@python=$$(.ci/find-python) && echo "Setting up .venv with $$python" && "$$python" -m venv .venv

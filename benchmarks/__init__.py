@@ -1,1 +1,1 @@
-"""Speed and memory side by side with what users would choose instead, as ratios of one run."""
+"""Speed, effective draws and memory side by side with what users would choose instead, as ratios of one run."""

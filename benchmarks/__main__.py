@@ -1,7 +1,9 @@
-"""Run the benchmarks: ``python -m benchmarks [case ...]``.
+"""Run the benchmarks: ``python -m benchmarks [section or case ...]``.
 
-Writes benchmarks/results/latest.json and latest.md. Every figure comes from a process of its own; one
-that exceeds the limit, or fails, is reported as that.
+Writes benchmarks/results/latest.json and latest.md, where cases that are not run again keep their rows. Everything,
+with peers stopped after ten minutes each, takes some two hours; ``--limit 120`` a good half hour.
+Peers that are not installed say so in their rows: ``pip install -r benchmarks/requirements.txt``, and in R lme4,
+rstanarm and brms (with a C++ compiler).
 """
 
 from __future__ import annotations
@@ -9,147 +11,143 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import resource
-import subprocess
 import sys
-import time
-from importlib.metadata import PackageNotFoundError, version
+import tempfile
+import warnings
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cases import CASES, load
-from benchmarks.contenders import CONTENDERS, run
+from benchmarks.cases import INSTEVAL, write_csv
+from benchmarks.machine import describe, memory_gb
+from benchmarks.process import CACHE, Figures, NotExpressibleError, NotInstalledError, figures_of, measure
+from benchmarks.sections import SECTIONS
+from benchmarks.tables import markdown
 from hierbayes.output import write_whole
 
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("hierbayes", "statsmodels", "bambi", "pymc", "nutpie", "numba", "numpy", "pandas")
-DEFAULT = ("sleepstudy", "sim100k", "sim1m")
-
-
-def one(case: str, contender: str) -> None:
-    """Child process: print the figures of one run as JSON."""
-    data = load(case)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    figures = run(contender, CASES[case][0], data)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps(figures | {"peak_mb": peak / 1024, "data_mb": before / 1024}))
-
-
-def cold_start() -> dict[str, Any]:
-    """First fit ever on a machine: empty caches for numba and PyTensor."""
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        environment = os.environ | {"NUMBA_CACHE_DIR": folder, "PYTENSOR_FLAGS": f"base_compiledir={folder}"}
-        return _child("sleepstudy", "hierbayes posterior", 600, environment)
-
-
-def start_up() -> dict[str, float]:
-    """Seconds to import the package and to print the help of the command, best of five."""
-    python = sys.executable
-    commands = {
-        "import hierbayes": [python, "-c", "import hierbayes"],
-        "python alone": [python, "-c", "pass"],
-        "hierbayes --help": [str(Path(python).parent / "hierbayes"), "--help"],
-    }
-    found = {}
-    for name, command in commands.items():
-        times = []
-        for _ in range(5):
-            start = time.perf_counter()
-            subprocess.run(command, check=True, capture_output=True)
-            times.append(time.perf_counter() - start)
-        found[name] = min(times)
-    return found
-
-
-def _child(case: str, contender: str, limit: float, environment: dict[str, str] | None = None) -> dict[str, Any]:
-    command = [sys.executable, "-m", "benchmarks", "--one", case, contender]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=limit, env=environment)
-    except subprocess.TimeoutExpired:
-        return {"failed": f"stopped after {limit:.0f} s"}
-    if done.returncode:
-        return {"failed": (done.stderr.strip().splitlines() or ["no message"])[-1][:200]}
-    return json.loads(done.stdout.strip().splitlines()[-1])
 
 
 def main() -> None:
-    """Run all cases and write the tables."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Compare hierbayes with its peers.")
-    parser.add_argument("cases", nargs="*", default=list(DEFAULT), help=f"of {', '.join(CASES)}")
-    parser.add_argument("--limit", type=float, default=600.0, help="seconds after which a run is stopped")
-    parser.add_argument("--one", nargs=2, metavar=("CASE", "CONTENDER"), help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.one:
-        one(*arguments.one)
-        return
-    machine = {"python": platform.python_version(), "system": platform.system(), "cores": os.cpu_count()}
-    for package in PACKAGES:
-        try:
-            machine[package] = version(package)
-        except PackageNotFoundError:
-            machine[package] = "not installed"
-    found: dict[str, Any] = {"machine": machine, "cases": {}}
-    print("first fit on this machine", flush=True)
-    found["cold"] = cold_start()
-    found["start_up"] = start_up()
-    for case in arguments.cases:
-        found["cases"][case] = {}
-        for contender in CONTENDERS:
-            print(f"{case}: {contender}", flush=True)
-            found["cases"][case][contender] = _child(case, contender, arguments.limit)
-            save(found)
+    """Run what was asked for and write the tables."""
+    arguments = _arguments()
+    if arguments.csv:
+        print(write_csv(*arguments.csv))
+    elif arguments.one:
+        section, case, contender = arguments.one
+        print(json.dumps(one(section, case, contender, arguments.memory)))
+    else:
+        run(arguments)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Run every contender of every case asked for; save after each, unless only some contenders run."""
+    chosen = [
+        (section, case)
+        for section in SECTIONS
+        for case, model in SECTIONS[section].cases.items()
+        if _asked(section, case, model.optional, set(arguments.names))
+    ]
+    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    earlier: dict[str, Any] = {"runs": {}, "sections": {}} if arguments.only else read()
+    found = earlier | {"runs": earlier["runs"] | {now: describe()}}
+    with tempfile.TemporaryDirectory() as cache:
+        for section, case in chosen:
+            cases = found["sections"].setdefault(section, {})
+            reason = SECTIONS[section].cases[case].missing
+            if reason:
+                print(f"{section} {case}: {reason}", flush=True)
+                cases.setdefault(case, {"run": now, "skipped": reason})
+                continue
+            rows: dict[str, Figures] = {}
+            cases[case] = {"run": now, "rows": rows}
+            for contender in arguments.only or SECTIONS[section].contenders:
+                if contender in SECTIONS[section].contenders:
+                    print(f"{section} {case}: {contender}", flush=True)
+                    rows[contender] = compete(section, case, contender, arguments.limit, arguments.memory, cache)
+                    if not arguments.only:
+                        save(found)
     print(markdown(found))
 
 
+def _asked(section: str, case: str, optional: bool, names: set[str]) -> bool:
+    sections, cases = names & set(SECTIONS), names - set(SECTIONS)
+    return (not sections or section in sections) and (case in cases if cases else not optional)
+
+
+def compete(section: str, case: str, contender: str, limit: float, memory: float, cache: str) -> Figures:
+    """Run a contender in a process of its own, twice if the first one is to fill its cache."""
+    command = [sys.executable, "-m", "benchmarks", "--memory", str(memory), "--one", section, case, contender]
+    with tempfile.TemporaryDirectory() as empty:
+        environment = os.environ | {CACHE: cache}
+        if SECTIONS[section].fresh:
+            environment |= {CACHE: empty, "NUMBA_CACHE_DIR": empty, "PYTENSOR_FLAGS": f"base_compiledir={empty}"}
+        figures: Figures = {}
+        for _ in range(2 if contender in SECTIONS[section].compiled else 1):
+            figures = figures_of(measure(command, limit, environment), limit)
+            if "failed" in figures:
+                break
+        return figures
+
+
+def one(section: str, case: str, contender: str, memory: float) -> Figures:
+    """Child process: the figures of one run, or the sentence of its failure."""
+    resource.setrlimit(resource.RLIMIT_AS, (int(memory * 1024**3), resource.RLIM_INFINITY))
+    if SECTIONS[section].one_core and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    warnings.simplefilter("ignore")
+    try:
+        return SECTIONS[section].contenders[contender](SECTIONS[section].cases[case])
+    except (NotExpressibleError, NotInstalledError) as reason:
+        return {"failed": str(reason)}
+    except Exception as error:
+        sentence = str(error).strip().splitlines() or [""]
+        return {"failed": f"{type(error).__name__}: {sentence[0]}"[:200]}
+
+
+def read() -> dict[str, Any]:
+    """Return what earlier runs have found."""
+    path = RESULTS / "latest.json"
+    earlier = json.loads(path.read_text()) if path.is_file() else {}
+    return earlier if "sections" in earlier else {"runs": {}, "sections": {}}
+
+
 def save(found: dict[str, Any]) -> None:
-    """Write what has been measured so far, so that an interrupted run loses nothing."""
+    """Write what has been found so far, so that an interrupted run loses nothing."""
+    used = {case["run"] for cases in found["sections"].values() for case in cases.values()}
+    found["runs"] = {run: machine for run, machine in found["runs"].items() if run in used}
     RESULTS.mkdir(exist_ok=True)
     write_whole(RESULTS / "latest.json", json.dumps(found, indent=2) + "\n")
     write_whole(RESULTS / "latest.md", markdown(found))
 
 
-def markdown(found: dict[str, Any]) -> str:
-    """Lay the figures out as Markdown, ratios against hierbayes in the same case."""
-    lines = ["# Benchmarks", "", ", ".join(f"{key} {value}" for key, value in found["machine"].items()), ""]
-    cold = found["cold"]
-    lines += [
-        "First fit with empty caches (compilation included): "
-        + (
-            cold["failed"]
-            if "failed" in cold
-            else f"{cold['seconds']:.1f} s; the second in that process {cold['again']:.2f} s"
-        ),
-        "",
-        ", ".join(f"`{name}` {seconds:.2f} s" for name, seconds in found["start_up"].items()),
-        "",
-        "`seconds`: formula and data frame to estimates, in a process that has imported; `again`: once more in the "
-        "same process. ESS: smallest bulk effective sample size of the parameters of 4 x 1000 draws.",
-    ]
-    for case, results in found["cases"].items():
-        formula, size = CASES[case]
-        lines += ["", f"## {case}: `{formula}`, {size}", ""]
-        lines += ["| | seconds | again | ratio | ESS | ESS/s | ratio | R-hat | divergences | peak MB |"]
-        lines += ["|---|---|---|---|---|---|---|---|---|---|"]
-        for contender, figures in results.items():
-            if "failed" in figures:
-                lines.append(f"| {contender} | {figures['failed']} | | | | | | | | |")
-                continue
-            kind = CONTENDERS[contender][0]
-            ours = results["hierbayes REML" if kind == "reml" else "hierbayes posterior"]
-            ratio = figures["seconds"] / ours["seconds"] if "seconds" in ours else float("nan")
-            row = [contender, f"{figures['seconds']:.3g}", f"{figures['again']:.3g}", f"{ratio:.3g}"]
-            if kind == "posterior":
-                rate = figures["ess"] / figures["seconds"]
-                share = ours["ess"] / ours["seconds"] / rate if "ess" in ours else float("nan")
-                row += [f"{figures['ess']:.0f}", f"{rate:.3g}", f"1/{share:.3g}"]
-                row += [f"{figures['rhat']:.3f}", str(figures["divergences"])]
-            else:
-                row += [""] * 5
-            lines.append("| " + " | ".join([*row, f"{figures['peak_mb']:.0f}"]) + " |")
-    return "\n".join(lines) + "\n"
+def _arguments() -> argparse.Namespace:
+    cases = dict.fromkeys(case for section in SECTIONS.values() for case in section.cases)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Compare hierbayes with its peers.")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        help=f"sections ({', '.join(SECTIONS)}) and cases ({', '.join(cases)}); all of both unless named, "
+        "except sim10m, which runs only when named",
+    )
+    parser.add_argument("--insteval", metavar="PATH", help=f"CSV file of InstEval; else the variable {INSTEVAL}")
+    parser.add_argument("--limit", type=float, default=600.0, help="seconds after which a process is stopped (600)")
+    parser.add_argument(
+        "--memory", type=float, default=memory_gb(), help="GB of address space of a process (the machine's memory)"
+    )
+    parser.add_argument(
+        "--only", action="append", metavar="CONTENDER", help="run only this one and save nothing; may be repeated"
+    )
+    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--csv", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    unknown = set(arguments.names) - set(SECTIONS) - set(cases)
+    if unknown:
+        parser.error(f"no section or case is called {', '.join(sorted(unknown))}")
+    if arguments.insteval:
+        os.environ[INSTEVAL] = str(Path(arguments.insteval).resolve())
+    return arguments
 
 
 if __name__ == "__main__":

@@ -57,7 +57,8 @@ def build_graph(marginal: Marginal, priors: Priors) -> pm.Model:
         if priors.sigma is not None:
             parts.append(variable(names.SIGMA, (priors.sigma,), None))
         if priors.rho is not None:
-            r = 2.0 * pm.Beta(f"{names.RHO}_partial", priors.rho, priors.rho) - 1.0
+            shape = np.asarray(priors.rho)  # an array, as in `variable`
+            r = 2.0 * pm.Beta(f"{names.RHO}_partial", shape, shape) - 1.0
             pm.Deterministic(names.RHO, marginal.rho(r))
             parts.append(r)
         at = 0

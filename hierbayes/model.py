@@ -16,13 +16,20 @@ import numpy as np
 import xarray as xr
 
 from hierbayes import from_bambi, names
-from hierbayes.errors import ConvergenceWarning, DataError, FormulaError, RowsDropped, SingularFit
+from hierbayes.errors import (
+    ConvergenceWarning,
+    DataError,
+    FormulaError,
+    HierbayesWarning,
+    RowsDropped,
+    SingularFit,
+)
 from hierbayes.marginal import Marginal
 from hierbayes.moments import Moments, Rows, take_moments
 from hierbayes.parameterization import AUTO, MARGINAL, Choice, choose
 from hierbayes.priors import Priors
-from hierbayes.reml import SINGULAR, Optimum, maximise
-from hierbayes.results import Fit, RemlFit
+from hierbayes.reml import SINGULAR, Optimum, maximise, maximise_all
+from hierbayes.results import Fit, Refits, RemlFit, collect_refits
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -246,6 +253,54 @@ class Model:
             return self._maximise(method, likelihood=Marginal(design, None, take_moments(design)))
         rows, base = self._prepared
         return self._maximise(method, likelihood=base.with_response(y, rows.of(y)))
+
+    def refits(self, responses: ArrayLike, method: str = "REML") -> Refits:
+        """Fit the same design to many responses in one go, as a parametric bootstrap or a power study does.
+
+        All are fitted in compiled code from the estimate for the model's own response; the few whose answer
+        lies on the boundary, or is not clearly a minimum, are fitted again with all the care of `reml`.
+
+        Parameters
+        ----------
+        responses : (k, n) array
+            One response a row.
+        method : {"REML", "ML"}, default "REML"
+
+        Returns
+        -------
+        Refits
+
+        Raises
+        ------
+        DataError
+            If the responses have another length or are not finite, or if the residuals are correlated.
+
+        Examples
+        --------
+        >>> import hierbayes as hb, numpy as np
+        >>> model = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff"))
+        >>> y = model.design.y
+        >>> model.refits([y, 2 * y]).estimates["ran_pars", "Residual", "sigma"].round(2).tolist()
+        [49.51, 99.02]
+        """
+        if method not in {"REML", "ML"}:
+            raise ValueError(f"method must be 'REML' or 'ML', not {method!r}")
+        if self.design.residual is not None:
+            raise DataError("Refits in one go need independent residuals; call refit for one response after another.")
+        Y = np.asarray(responses, dtype=float)
+        if Y.ndim != 2 or Y.shape[1] != self.design.n or not np.isfinite(Y).all():
+            raise DataError(
+                f"Responses are an array (responses, {self.design.n}) of finite numbers, not one of shape {Y.shape}"
+                + ("." if Y.ndim != 2 or Y.shape[1] != self.design.n else " with missing or infinite values.")
+            )
+        rows, base = self._prepared
+        found = maximise_all(base, rows, Y, method == "REML")
+        again: dict[int, RemlFit] = {}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", HierbayesWarning)
+            for k in np.flatnonzero(~found.clear):
+                again[int(k)] = self.refit(Y[k], method)
+        return collect_refits(self.design, method, found, again)
 
     @cached_property
     def _prepared(self) -> tuple[Rows, Marginal]:

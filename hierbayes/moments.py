@@ -22,6 +22,7 @@ as `hierbayes.forest` plans.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -240,22 +241,15 @@ class Rows:
     ----------
     moments : Moments
         The same, with every level on its own, so that a new response needs its own cross-products only.
+    arrays : tuple of array
+        For `respond`.
     """
 
     def __init__(self, design: Design, moments: Moments) -> None:
-        self._root = None if design.weights is None else np.sqrt(design.weights)
-        X = design.X if self._root is None else design.X * self._root[:, None]
-        Z = np.concatenate([np.zeros((design.n, 0)), *(block.Z for block in design.blocks)], axis=1)
-        if self._root is not None:
-            Z = Z * self._root[:, None]
-        self._offset = design.offset
-        self._X = X
-        self._Q = orthonormal(X, design.labels, "fixed effects")[0]
-        self._Z = Z @ np.linalg.inv(moments.E)
         self._design = design
-        self._codes = [factor.codes for factor in design.factors]
-        self._levels = [len(factor.levels) for factor in design.factors]
-        self._where = [design.effects_of(factor) for factor in design.factors]
+        root = np.ones(design.n) if design.weights is None else np.sqrt(design.weights)
+        X = design.X * root[:, None]
+        Z = np.concatenate([np.zeros((design.n, 0)), *(block.Z for block in design.blocks)], axis=1) * root[:, None]
         if moments.levels is not None:
             A, M = moments.levels.A_levels, moments.levels.M_levels
             count = np.ones(A.shape[-1])
@@ -263,6 +257,37 @@ class Rows:
             data = np.concatenate([A.ravel(), M.ravel(), G])[None]
             moments = replace(moments, data=data, count=count, levels=Levels(A, M, count, A, M))
         self.moments = moments
+        self._root = root
+        factor_of, where = self._places()
+        codes = np.array([factor.codes for factor in design.factors])
+        Q = np.ascontiguousarray(orthonormal(X, design.labels, "fixed effects")[0])
+        self.arrays = (Q, moments.R, np.ascontiguousarray(Z @ np.linalg.inv(moments.E)), factor_of, codes, where)
+
+    def _places(self) -> tuple[np.ndarray, np.ndarray]:
+        """Factor of every effect, and where in the data its cross-product with the response stands, by level."""
+        m, design = self.moments, self._design
+        factor_of = np.empty(m.q, dtype=np.int64)
+        where = np.zeros((m.q, max(len(factor.levels) for factor in design.factors)), dtype=np.int64)
+        for f, factor in enumerate(design.factors):
+            effects = design.effects_of(factor)
+            factor_of[effects] = f
+            J = len(factor.levels)
+            if m.forest is not None:
+                where[effects, :J] = m.forest.xy[m.forest.order.index(f)][:, :, -1].T
+            else:
+                column = m.q * m.q * J + (np.arange(m.q) * (m.p + 1) + m.p) * J
+                where[:, :J] = column[:, None] + np.arange(J)
+        return factor_of, where
+
+    @property
+    def corner(self) -> int:
+        """Where in the data the sum of squares of the response stands."""
+        m = self.moments
+        return (m.data.shape[1] if m.forest is None else m.forest.corner + (m.p + 1) ** 2) - 1
+
+    def scaled(self, y: np.ndarray) -> np.ndarray:
+        """Responses (..., n) without the offset, times the roots of the weights."""
+        return (y if self._design.offset is None else y - self._design.offset) * self._root
 
     def of(self, y: np.ndarray) -> Moments:
         """Moments with another response.
@@ -281,41 +306,81 @@ class Rows:
             If the fixed effects reproduce the response exactly.
         """
         m = self.moments
-        if self._offset is not None:
-            y = y - self._offset
-        if self._root is not None:
-            y = y * self._root
-        ols, e, scale = least_squares(self._Q, m.R, self._X, y)
-        _check_scale(scale, y, self._design)
-        e /= scale
         data = m.data.copy()
+        ols = np.empty(m.p)
+        y = self.scaled(y)
+        scale = respond(y, *self.arrays, self.corner, data[0], ols)
+        _check_scale(scale, y, self._design)
         levels = m.levels
         if levels is not None:
-            q, J = m.q, levels.M_levels.shape[-1]
-            M = data[0, q * q * J : q * (q + m.p + 1) * J].reshape(1, q, m.p + 1, J)
-            cross(self._codes[0], self._Z, e, M[0, :, -1])
+            shape = levels.M_levels.shape
+            M = data[0, levels.A_levels.size : levels.A_levels.size + levels.M_levels.size].reshape(shape)
             levels = Levels(levels.A, M, levels.count, levels.A, M)
-        else:
-            assert m.forest is not None
-            for k, f in enumerate(m.forest.order):
-                Z = np.ascontiguousarray(self._Z[:, self._where[f]])
-                own = np.empty((Z.shape[1], self._levels[f]))
-                cross(self._codes[f], Z, e, own)
-                data[0, m.forest.xy[k][:, :, -1]] = own.T
-        corner = m.forest.corner + (m.p + 1) ** 2 if m.forest is not None else data.shape[1]
-        data[0, corner - 1] = e @ e
         return replace(m, data=data, levels=levels, ols=ols, scale=scale)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def cross(codes: np.ndarray, Z: np.ndarray, e: np.ndarray, out: np.ndarray) -> None:
-    """Write Z_jᵀe_j of every level to `out`, (q, J)."""
-    for i in range(out.shape[0]):
-        for j in range(out.shape[1]):
-            out[i, j] = 0.0
-    for row in range(e.size):
-        for i in range(out.shape[0]):
-            out[i, codes[row]] += Z[row, i] * e[row]
+def respond(
+    y: np.ndarray,
+    Q: np.ndarray,
+    R: np.ndarray,
+    Z: np.ndarray,
+    factor_of: np.ndarray,
+    codes: np.ndarray,
+    where: np.ndarray,
+    corner: int,
+    data: np.ndarray,
+    ols: np.ndarray,
+) -> float:
+    """Write the cross-products of one response over those in `data`, and its least-squares coefficients to `ols`.
+
+    Parameters
+    ----------
+    y : (n,) array
+        As of `Rows.scaled`.
+    Q, R, Z, factor_of, codes, where, corner
+        Of `Rows`.
+    data : (size,) array
+    ols : (p,) array
+
+    Returns
+    -------
+    scale : float
+        Residual standard deviation.
+    """
+    n, p = Q.shape
+    q = Z.shape[1]
+    e = y.copy()
+    total = np.zeros(p)
+    for _ in range(2):
+        along = np.zeros(p)
+        for row in range(n):
+            for k in range(p):
+                along[k] += Q[row, k] * e[row]
+        for row in range(n):
+            for k in range(p):
+                e[row] -= Q[row, k] * along[k]
+        for k in range(p):
+            total[k] += along[k]
+    for back in range(p):
+        k = p - 1 - back
+        ols[k] = total[k]
+        for j in range(k + 1, p):
+            ols[k] -= R[k, j] * ols[j]
+        ols[k] /= R[k, k]
+    squares = 0.0
+    for row in range(n):
+        squares += e[row] * e[row]
+    scale = math.sqrt(squares / (n - p))
+    for i in range(q):
+        for j in range(where.shape[1]):
+            if where[i, j] > 0:
+                data[where[i, j]] = 0.0
+    for row in range(n):
+        for i in range(q):
+            data[where[i, codes[factor_of[i], row]]] += Z[row, i] * e[row] / scale
+    data[corner] = squares / (scale * scale)
+    return scale
 
 
 def _check_scale(scale: float, y: np.ndarray, design: Design) -> None:

@@ -21,6 +21,7 @@ import numpy as np
 from numba import njit
 
 from hierbayes.marginal import Marginal, deviance
+from hierbayes.moments import Rows, respond
 
 SINGULAR = 1e-4
 """A relative standard deviation below this is on the boundary (lme4's tolerance)."""
@@ -249,6 +250,74 @@ def descend(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def descend_all(
+    Y: np.ndarray,
+    arrays: tuple,
+    corner: int,
+    x: np.ndarray,
+    stiffness: np.ndarray,
+    rows: np.ndarray,
+    columns: np.ndarray,
+    restricted: bool,
+    packed: np.ndarray,
+    tree: Any,
+    xs: np.ndarray,
+    values: np.ndarray,
+    chols: np.ndarray,
+    betas: np.ndarray,
+) -> None:
+    """Find the minimum for one response after another, all from the same start.
+
+    Parameters
+    ----------
+    Y : (k, n) array
+        Of `hierbayes.moments.Rows.scaled`.
+    arrays, corner
+        Of `hierbayes.moments.Rows`.
+    x, stiffness, rows, columns, restricted, packed, tree
+        As in `descend`.
+    xs : (k, d) array
+        The minima.
+    values : (k, 5) array
+        -2 log likelihood in the coordinates of the moments, σ, scale of the response, largest gradient and
+        smallest diagonal of the Hessian, relative to its largest (both as `_judge` has them).
+    chols : (k, p, p) array
+        Cholesky factors of Xᵀ V₀⁻¹ X.
+    betas : (k, p) array
+        Fixed effects.
+    """
+    Q, R, Z, factor_of, codes, where = arrays
+    p = R.shape[0]
+    work = packed.copy()
+    size = int(packed[7])
+    data = work[work.size - size :]
+    ols = np.empty(p)
+    for s in range(len(Y)):
+        scale = respond(Y[s], Q, R, Z, factor_of, codes, where, corner, data, ols)
+        work[10] = scale
+        best, value, g, hessian, sigma, t, chol, _ = descend(
+            x, stiffness, rows, columns, restricted, work, tree, None
+        )
+        largest, steep, flat = 1.0, 0.0, math.inf
+        for i in range(x.size):
+            stretch = max(1.0, abs(best[i]))
+            xs[s, i] = best[i]
+            steep = max(steep, stretch * abs(g[i]))
+            largest = max(largest, stretch * stretch * abs(hessian[i, i]))
+            flat = min(flat, stretch * stretch * hessian[i, i])
+        values[s, 0], values[s, 1], values[s, 2] = value, sigma, scale
+        values[s, 3], values[s, 4] = steep / largest, flat / largest
+        for back in range(p):
+            k = p - 1 - back
+            shift = -t[k] * scale
+            for j in range(k + 1, p):
+                shift -= R[k, j] * (betas[s, j] - ols[j])
+            betas[s, k] = ols[k] + shift / R[k, k]
+            for j in range(p):
+                chols[s, k, j] = chol[k, j]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _newton(hessian: np.ndarray, g: np.ndarray) -> np.ndarray:
     """Newton step with the eigenvalues of the Hessian made positive."""
     d = g.size
@@ -437,3 +506,77 @@ def _snap(search: _Search, x: np.ndarray, value: float) -> np.ndarray:
     if np.array_equal(rounded, x) or search.profile(rounded)[0] > value + 1e-9:
         return x
     return rounded
+
+
+@dataclass(frozen=True)
+class Minima:
+    """Answers for many responses of one design.
+
+    Parameters
+    ----------
+    deviance : (k,) array
+        -2 log (restricted) likelihood.
+    fixef : (k, p) array
+    vcov : (k, p, p) array
+    covariance : (k, q, q) array
+        Of the random effects.
+    sigma : (k,) array
+    clear : (k,) bool array
+        The answer is inside the parameter space, and gradient and curvature are those of a minimum; any other
+        deserves the care of `maximise`.
+    """
+
+    deviance: np.ndarray
+    fixef: np.ndarray
+    vcov: np.ndarray
+    covariance: np.ndarray
+    sigma: np.ndarray
+    clear: np.ndarray
+
+
+def maximise_all(marginal: Marginal, prepared: Rows, Y: np.ndarray, restricted: bool = True) -> Minima:
+    """Fit many responses of one design with independent residuals, each from the estimate for its own.
+
+    Parameters
+    ----------
+    marginal : Marginal
+        Of the moments of `prepared`.
+    prepared : Rows
+    Y : (k, n) array
+    restricted : bool
+        True for REML, False for ML.
+
+    Returns
+    -------
+    Minima
+    """
+    m = marginal.moments
+    search = _Search(marginal, restricted)
+    guess, stiffness = suggest(marginal)
+    search.stiffness = stiffness[search.rows, search.columns]
+    x, _, _, hessian, *_ = search.descend(search.at(guess))
+    curved = np.diag(hessian)
+    start = np.where(np.abs(x) < 0.1, 0.1 * (search.rows == search.columns), x)
+    k, d, p = len(Y), len(x), m.p
+    xs, values = np.empty((k, d)), np.empty((k, 5))
+    chols, betas = np.empty((k, p, p)), np.empty((k, p))
+    with marginal.one_thread():
+        descend_all(
+            prepared.scaled(Y), prepared.arrays, prepared.corner, start,
+            np.where(curved > 1.0, curved, search.stiffness),
+            search.rows, search.columns, restricted, marginal.packed, marginal.plan[0], xs, values, chols, betas,
+        )  # fmt: skip
+    relative = np.zeros((k, m.q, m.q))
+    relative[:, search.rows, search.columns] = xs
+    sigma = values[:, 1] * values[:, 2]
+    factor = (np.linalg.inv(m.E) @ relative) * sigma[:, None, None]
+    half = np.linalg.inv(chols.transpose(0, 2, 1) @ m.R) * sigma[:, None, None]
+    dof = m.n - p if restricted else m.n
+    offset = 2.0 * dof * np.log(values[:, 2]) - 2.0 * m.constant
+    if restricted:
+        offset += 2.0 * float(np.log(np.diag(m.R)).sum())
+    spread = np.linalg.svd(relative, compute_uv=False)[:, -1] if m.q > 1 else np.abs(relative[:, 0, 0])
+    clear = (spread >= SINGULAR) & np.isfinite(values[:, 0]) & (values[:, 3] <= GRADIENT) & (values[:, 4] > -1e-4)
+    return Minima(
+        values[:, 0] + offset, betas, half @ half.transpose(0, 2, 1), factor @ factor.transpose(0, 2, 1), sigma, clear
+    )

@@ -17,7 +17,7 @@ from hierbayes.diagnostics import Convergence, check_convergence
 from hierbayes.marginal import Marginal
 from hierbayes.moments import Moments
 from hierbayes.priors import Priors
-from hierbayes.reml import Optimum
+from hierbayes.reml import Minima, Optimum
 from hierbayes.wald import variance_intervals
 
 TIDY = [
@@ -295,6 +295,70 @@ class RemlFit:
             self.message,
         ]
         return "\n".join(lines)
+
+
+@dataclass(frozen=True, eq=False)
+class Refits:
+    """REML or ML fits of one design to many responses.
+
+    Made by `hierbayes.Model.refits`.
+
+    Attributes
+    ----------
+    method : {"REML", "ML"}
+    estimates : pandas.DataFrame
+        One row a response, one column for each row of `RemlFit.tidy`, labelled (effect, group, term).
+    std_errors : pandas.DataFrame
+        Of the fixed effects; same labels.
+    criterion : pandas.Series
+        -2 log (restricted) likelihood.
+    singular, converged : pandas.Series
+        As of `RemlFit`.
+    """
+
+    method: str
+    estimates: pd.DataFrame
+    std_errors: pd.DataFrame
+    criterion: pd.Series
+    singular: pd.Series
+    converged: pd.Series
+
+
+def collect_refits(design: Design, method: str, found: Minima, again: dict[int, RemlFit]) -> Refits:
+    """Put answers for many responses into tables, those fitted again in place of their first ones.
+
+    Parameters
+    ----------
+    design : Design
+    method : {"REML", "ML"}
+    found : Minima
+    again : dict of int to RemlFit
+
+    Returns
+    -------
+    Refits
+    """
+    fixef, vcov, covariance = found.fixef.copy(), found.vcov.copy(), found.covariance.copy()
+    sigma, criterion = found.sigma.copy(), found.deviance.copy()
+    singular, converged = np.zeros(len(sigma), dtype=bool), found.clear.copy()
+    for k, fit in again.items():
+        fixef[k], vcov[k], covariance[k] = fit.fixef, fit.vcov, fit.covariance
+        sigma[k], criterion[k], singular[k], converged[k] = fit.sigma, fit.criterion, fit.singular, fit.converged
+    sd, corr = correlation(covariance)
+    columns = {(FIXED, "", label): fixef[:, i] for i, label in enumerate(design.labels)}
+    errors = {label: np.sqrt(vcov[:, i, i]) for i, label in enumerate(columns)}
+    for group, term, i, j in variance_rows(design):
+        columns[VARIANCE, group, term] = sd[:, i] if i == j else corr[:, i, j]
+    if design.sigma is None:
+        columns[VARIANCE, RESIDUAL, names.SIGMA] = sigma
+    return Refits(
+        method,
+        pd.DataFrame(columns),
+        pd.DataFrame(errors),
+        pd.Series(criterion),
+        pd.Series(singular),
+        pd.Series(converged),
+    )
 
 
 @dataclass(frozen=True, eq=False, repr=False)

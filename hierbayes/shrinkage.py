@@ -1,16 +1,19 @@
 r"""What partial pooling does to every level: a table of effects, and lines through the data of some levels.
 
-No pooling is the least-squares answer of a level on its own. As a deviation from the REML fixed
-effects β̂ and, where there are several grouping factors, from the BLUPs b̂ of all others, it is
+No pooling is the least-squares answer of a level on its own, as a deviation from the REML fixed effects
+β̂ and, where there are several grouping factors, from the BLUPs b̂ of the others:
 
     b_j = A_j⁻¹ c_j,      A_j = Σ w_i z_i z_iᵀ,   c_j = Σ w_i z_i r_i   (over the rows i of level j),
-    r = y - offset - X β̂ - Σ (Z b̂ of the other factors),
+    r = y - offset - X β̂ - Σ (Z b̂ of the factors that are crossed with this one or contain it),
 
 with the precision weights w (1 without them, 1/se² for known standard errors). It is the limit of the
-BLUP of the factor when the variances of its random effects go to infinity and all else is held. It
-does not exist where A_j is singular: too few rows, or no variation of the predictor within the level.
-All levels together cost one pass over the rows. With correlated residuals it is the same (weighted)
-least squares: what a regression of the level alone would give, which ignores their correlation.
+BLUP when the variances of the random effects of this factor go to infinity and everything else is held. The
+effects of factors nested in it stay in r: casks of a batch are part of the batch, and their BLUPs have
+already taken most of the difference between batches.
+
+It does not exist where A_j is singular: too few rows, or no variation of the predictor within the
+level. All levels together cost one pass over the rows. With correlated residuals it is the same
+(weighted) least squares: what a regression of the level alone would give, which ignores the correlation.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ import numpy as np
 import pandas as pd
 
 from hierbayes.design import Design, Factor
+from hierbayes.forest import nested
 from hierbayes.results import FIXED, Fit, RemlFit
 
 SINGULAR = 1e-10
@@ -94,20 +98,23 @@ def no_pooling(reml: RemlFit) -> dict[str, np.ndarray]:
     Returns
     -------
     dict of str to (J, q) array
-        By the name of the factor: deviations from the REML fixed effects and from the BLUPs of the
-        other factors, as if each level of this factor were alone while the others are pooled. NaN where a
-        level has no estimate of its own. A correlation of the residuals is left out of account.
+        By the name of the factor: deviations from the REML fixed effects and from the BLUPs of those
+        other factors that are not nested in it. NaN where a level has no estimate of its own. A
+        correlation of the residuals is left out of account.
     """
     design = reml.design
-    left = reml.residuals
     w = np.ones(design.n) if design.weights is None else design.weights
+    shares = {
+        factor.name: (effect_columns(design, factor) * reml.ranef[factor.name].to_numpy()[factor.codes]).sum(axis=1)
+        for factor in design.factors
+    }
     found = {}
     for factor in design.factors:
         where, J = design.effects_of(factor), len(factor.levels)
-        raw = effect_columns(design, factor)
-        r = left + (raw * reml.ranef[factor.name].to_numpy()[factor.codes]).sum(axis=1)
+        own = [other for other in design.factors if other is factor or finer(other, factor)]
+        r = reml.residuals + sum(shares[other.name] for other in own)
         T = np.linalg.inv(reml.moments.E[where, where])
-        Z = raw @ T
+        Z = effect_columns(design, factor) @ T
         q = Z.shape[1]
         A, c = np.empty((J, q, q)), np.empty((J, q))
         for i in range(q):
@@ -119,6 +126,11 @@ def no_pooling(reml: RemlFit) -> dict[str, np.ndarray]:
         b[exists] = np.linalg.solve(A[exists], c[exists][..., None])[..., 0] @ T.T
         found[factor.name] = b
     return found
+
+
+def finer(inner: Factor, outer: Factor) -> bool:
+    """Whether a grouping factor is nested in another and has more levels than it."""
+    return len(inner.levels) > len(outer.levels) and nested(inner.codes, outer.codes)
 
 
 def effect_columns(design: Design, factor: Factor, rows: np.ndarray | slice = slice(None)) -> np.ndarray:

@@ -1,0 +1,250 @@
+r"""The conditional PyMC graphs: every random effect is a variable of its own.
+
+The model is that of `hierbayes.graph`, with nothing integrated out. For a block of effects with
+Σ = L Lᵀ there are two ways to write the effects b_j of a level, and they differ only in the geometry
+that NUTS sees: centred, ``b_j ~ N(0, Σ)``, or non-centred, ``b_j = L z_j`` with ``z_j ~ N(0, I)``.
+`hierbayes.parameterization` says which is better when.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor
+import pytensor.tensor as pt
+import xarray as xr
+
+from hierbayes import names
+from hierbayes.design import Design, Part, Term
+from hierbayes.graph import correlated, variable
+from hierbayes.parameterization import CENTERED, NONCENTERED
+from hierbayes.priors import Prior, Priors
+
+INTERCEPT_CENTERED = "Intercept_centered"
+"""The intercept at the mean of the predictors, where its prior refers to that one."""
+OBSERVATIONS = "__obs__"
+"""Dimension of the rows, as Bambi calls it."""
+
+
+def build_conditional(design: Design, priors: Priors, choices: Sequence[str]) -> pm.Model:
+    """Build a PyMC model with the random effects in it.
+
+    Parameters
+    ----------
+    design : Design
+        Without a residual correlation.
+    priors : Priors
+    choices : sequence of {"centered", "noncentered"}
+        One for each block of the design.
+
+    Returns
+    -------
+    pymc.Model
+        Variables under Bambi's names: the fixed effects, ``<term>|<factor>_sigma``, ``<factor>_corr``,
+        ``sigma`` and the effects ``<term>|<factor>``. Internal ones beside them: the partial
+        correlations ``<factor>_corr_partial`` as in `hierbayes.graph.build_graph`; for a non-centred
+        block the standard normal ``<term>|<factor>_offset``; for a centred correlated one
+        ``<factor>_corr_effects`` (J, q), which holds all effects of a level; with centred predictors
+        ``Intercept_centered``. `posterior_of` takes the internal ones out of the draws.
+
+    Raises
+    ------
+    ValueError
+        If there is not one known choice for each block, or if the residuals are correlated.
+
+    Examples
+    --------
+    >>> import hierbayes as hb
+    >>> model = hb.Model("Reaction ~ Days + (1 | Subject)", hb.load_data("sleepstudy"))
+    >>> graph = build_conditional(model.design, model.priors, ["noncentered"])
+    >>> [variable.name for variable in graph.free_RVs]
+    ['Intercept_centered', 'Days', '1|Subject_sigma', '1|Subject_offset', 'sigma']
+    >>> graph["1|Subject"].eval().shape
+    (18,)
+    """
+    if design.residual is not None:
+        raise ValueError("conditional parametrisations need independent residuals; use the marginal one")
+    if len(choices) != len(design.blocks) or not set(choices) <= {CENTERED, NONCENTERED}:
+        raise ValueError(
+            f"choices must be {CENTERED!r} or {NONCENTERED!r} for each of the {len(design.blocks)} blocks of random "
+            f"effects, not {list(choices)!r}"
+        )
+    with pm.Model(coords={OBSERVATIONS: np.arange(design.n)}) as model:
+        mean = _fixed_effects(model, design, priors)
+        if design.offset is not None:
+            mean = mean + _data(design.offset)
+        for part, eta, choice in zip(design.parts, priors.eta, choices, strict=True):
+            mean = mean + _random_effects(model, part, priors.sds[part.where], eta, choice)
+        pm.Normal(design.response, mean, _residual_sd(design, priors), observed=_data(design.y), dims=OBSERVATIONS)
+    return model
+
+
+def posterior_of(draws: xr.Dataset, design: Design) -> xr.Dataset:
+    """Keep of the draws of a conditional graph what a marginal fit has.
+
+    The result has the variables of `hierbayes.recover.parameters` and `hierbayes.recover.random_effects`
+    with their names, dimensions, coordinates and order, so that `hierbayes.results.Fit` works on it
+    unchanged. Offsets, partial correlations and other internal variables are left out.
+
+    Parameters
+    ----------
+    draws : xarray.Dataset
+        Posterior group of a run of `build_conditional`, by PyMC or nutpie.
+    design : Design
+
+    Returns
+    -------
+    xarray.Dataset
+
+    Examples
+    --------
+    >>> import hierbayes as hb
+    >>> import pymc as pm
+    >>> model = hb.Model("Reaction ~ Days + (1 | Subject)", hb.load_data("sleepstudy"))
+    >>> with build_conditional(model.design, model.priors, ["centered"]):
+    ...     draws = pm.sample_prior_predictive(5, random_seed=1)["prior"].to_dataset()
+    >>> list(posterior_of(draws, model.design))
+    ['Intercept', 'Days', '1|Subject_sigma', 'sigma', '1|Subject']
+    """
+    wanted = [term.name for term in design.terms]
+    for part in design.parts:
+        wanted += [names.sd(term.name, part.factor.name) for term in part.block.terms]
+        if part.free:
+            wanted.append(names.corr(part.factor.name, part.number))
+    if design.sigma is None:
+        wanted.append(names.SIGMA)
+    wanted += [names.effect(term.name, part.factor.name) for part in design.parts for term in part.block.terms]
+    variables: dict[str, tuple] = {}
+    coords: dict[str, np.ndarray] = {name: np.arange(draws.sizes[name]) for name in (names.CHAIN, names.DRAW)}
+    for name in wanted:
+        variables[name] = (draws[name].dims, draws[name].to_numpy())
+        coords |= {str(dim): draws[dim].to_numpy().astype(str) for dim in draws[name].dims if dim not in coords}
+    for part in design.parts:
+        if part.free:  # exactly, not but for rounding
+            ones = np.arange(part.block.Z.shape[1])
+            variables[names.corr(part.factor.name, part.number)][1][..., ones, ones] = 1.0
+    return xr.Dataset(variables, coords)
+
+
+def _data(values: np.ndarray) -> Any:
+    """Numbers that go to the compiled function as an argument; it would hold long constants in its code."""
+    return pytensor.shared(np.ascontiguousarray(values), shape=values.shape)
+
+
+def _dim(model: pm.Model, dim: str, levels: Sequence[str] | np.ndarray | None) -> str | None:
+    """Register a dimension, if there is one."""
+    if levels is None:
+        return None
+    model.add_coord(dim, list(levels))
+    return dim
+
+
+def _fixed_effects(model: pm.Model, design: Design, priors: Priors) -> Any:
+    """X β, (n,)."""
+    X = design.X
+    centered = design.intercept if priors.centered else None
+    found = []
+    at = 0
+    for term in design.terms:
+        width = len(term.labels)
+        name = INTERCEPT_CENTERED if at == centered else term.name
+        dims = _dim(model, names.term_dim(term.name), term.levels)
+        found.append(pt.atleast_1d(variable(name, priors.coefficients[at : at + width], dims)))
+        at += width
+    if not found:
+        return pt.zeros(design.n)
+    beta = pt.concatenate(found)
+    if centered is not None:
+        means = X.mean(axis=0)
+        means[centered] = 0.0
+        X = X - means
+        pm.Deterministic(names.INTERCEPT, beta[centered] - (means * beta).sum())
+    return pt.dot(_data(X), beta)
+
+
+def _residual_sd(design: Design, priors: Priors) -> Any:
+    """Standard deviation of each residual: a scalar, or (n,) with weights."""
+    if priors.sigma is None:
+        sigma: Any = pt.as_tensor(np.asarray(design.sigma))
+    else:
+        sigma = variable(names.SIGMA, (priors.sigma,), None)
+    return sigma if design.weights is None else sigma * _data(1.0 / np.sqrt(design.weights))
+
+
+def _random_effects(model: pm.Model, part: Part, priors: tuple[Prior, ...], eta: float, choice: str) -> Any:
+    """Z b of one block, (n,)."""
+    block, factor = part.block, part.factor
+    _dim(model, names.levels_dim(factor.name), factor.levels.astype(str))
+    sds = []
+    for term, where in _columns_of(part):
+        dims = _dim(model, names.expr_dim(term.name), term.levels)
+        sds.append(variable(names.sd(term.name, factor.name), priors[where], dims))
+    effects = _correlated(model, part, sds, eta, choice) if part.free else _independent(part, sds, choice)
+    codes = _data(factor.codes)
+    total: Any = 0.0
+    for column, effect in zip(block.Z.T, effects, strict=True):
+        of_rows = effect[codes]
+        total = total + (of_rows if np.all(column == 1.0) else _data(column) * of_rows)
+    return total
+
+
+def _columns_of(part: Part) -> Iterator[tuple[Term, slice]]:
+    """Terms of a block and the positions of their columns."""
+    at = 0
+    for term in part.block.terms:
+        yield term, slice(at, at + len(term.labels))
+        at += len(term.labels)
+
+
+def _effect_dims(term: Term, factor: str) -> tuple[str, ...]:
+    levels = names.levels_dim(factor)
+    return (levels,) if term.levels is None else (names.expr_dim(term.name), levels)
+
+
+def _entries(term: Term, value: Any) -> list[Any]:
+    """A variable of a term, one entry a column."""
+    return [value] if term.levels is None else [value[k] for k in range(len(term.labels))]
+
+
+def _standard(term: Term, factor: str) -> Any:
+    """Standard normal variables behind the effects of a term, named as Bambi names them."""
+    return pm.Normal(f"{names.effect(term.name, factor)}_offset", 0.0, 1.0, dims=_effect_dims(term, factor))
+
+
+def _independent(part: Part, sds: list[Any], choice: str) -> list[Any]:
+    """Effects of an uncorrelated block, (J,) for each column."""
+    factor = part.factor.name
+    effects = []
+    for term, sd in zip(part.block.terms, sds, strict=True):
+        name, dims = names.effect(term.name, factor), _effect_dims(term, factor)
+        spread = sd if term.levels is None else sd[:, None]
+        if choice == CENTERED:
+            b = pm.Normal(name, 0.0, spread, dims=dims)
+        else:
+            b = pm.Deterministic(name, _standard(term, factor) * spread, dims=dims)
+        effects += _entries(term, b)
+    return effects
+
+
+def _correlated(model: pm.Model, part: Part, sds: list[Any], eta: float, choice: str) -> list[Any]:
+    """Effects of a correlated block, (J,) for each column."""
+    factor, size = part.factor.name, part.block.Z.shape[1]
+    _, C = correlated(model, part, eta)
+    sd = pt.stack(
+        [entry for term, of_term in zip(part.block.terms, sds, strict=True) for entry in _entries(term, of_term)]
+    )
+    L = sd[:, None] * C
+    if choice == CENTERED:
+        dims = (names.levels_dim(factor), names.corr_dims(factor, part.number)[0])
+        b = pm.MvNormal(f"{names.corr(factor, part.number)}_effects", 0.0, chol=L, dims=dims)
+        effects = [b[:, i] for i in range(size)]
+    else:
+        z = [column for term in part.block.terms for column in _entries(term, _standard(term, factor))]
+        effects = [sum(L[i, j] * z[j] for j in range(i + 1)) for i in range(size)]
+    for term, where in _columns_of(part):
+        value = effects[where.start] if term.levels is None else pt.stack(effects[where])
+        pm.Deterministic(names.effect(term.name, factor), value, dims=_effect_dims(term, factor))
+    return effects
