@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 INSTEVAL = "HIERBAYES_INSTEVAL"
 """Environment variable that names the file of InstEval."""
-REFITS = 100
+REFITS = 500
 """New responses in the data of the repeated fits, columns new0, new1, ..."""
 SIZES = {
     "sim100k": (100_000, 1_000),

@@ -22,17 +22,16 @@ as `hierbayes.forest` plans.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numba import njit
 
 from hierbayes.covariance import Layout
 from hierbayes.design import Design
 from hierbayes.errors import DataError
 from hierbayes.forest import Forest, plan
+from hierbayes.kernel_rows import accumulate, respond
 
 DEPENDENT = 1e-9
 """A column is linearly dependent if less than this fraction of its length is new."""
@@ -184,11 +183,11 @@ def _of_levels(
     Z = np.ascontiguousarray(Z)
     sets = []
     if design.residual is None:
-        sets.append((*_accumulate(codes, Z, T, XY, J), XY.T @ XY))
+        sets.append((*accumulate(codes, Z, T, XY, J), XY.T @ XY))
     else:
         for rows, of in design.residual.transformed(np.concatenate([Z, XY], axis=1)):
             ZXY = np.ascontiguousarray(rows[:, :q]), np.ascontiguousarray(rows[:, q:])
-            sets.append((*_accumulate(codes[of], ZXY[0], T, ZXY[1], J), ZXY[1].T @ ZXY[1]))
+            sets.append((*accumulate(codes[of], ZXY[0], T, ZXY[1], J), ZXY[1].T @ ZXY[1]))
     A_levels, M_levels = (np.stack([np.moveaxis(each[i], 0, -1) for each in sets]) for i in range(2))
     A, count, M = _compress(A_levels, M_levels)
     flat = [np.concatenate([a.ravel(), b.ravel(), each[2].ravel()]) for a, b, each in zip(A, M, sets, strict=True)]
@@ -319,70 +318,6 @@ class Rows:
         return replace(m, data=data, levels=levels, ols=ols, scale=scale)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def respond(
-    y: np.ndarray,
-    Q: np.ndarray,
-    R: np.ndarray,
-    Z: np.ndarray,
-    factor_of: np.ndarray,
-    codes: np.ndarray,
-    where: np.ndarray,
-    corner: int,
-    data: np.ndarray,
-    ols: np.ndarray,
-) -> float:
-    """Write the cross-products of one response over those in `data`, and its least-squares coefficients to `ols`.
-
-    Parameters
-    ----------
-    y : (n,) array
-        As of `Rows.scaled`.
-    Q, R, Z, factor_of, codes, where, corner
-        Of `Rows`.
-    data : (size,) array
-    ols : (p,) array
-
-    Returns
-    -------
-    scale : float
-        Residual standard deviation.
-    """
-    n, p = Q.shape
-    q = Z.shape[1]
-    e = y.copy()
-    total = np.zeros(p)
-    for _ in range(2):
-        along = np.zeros(p)
-        for row in range(n):
-            for k in range(p):
-                along[k] += Q[row, k] * e[row]
-        for row in range(n):
-            for k in range(p):
-                e[row] -= Q[row, k] * along[k]
-        for k in range(p):
-            total[k] += along[k]
-    for back in range(p):
-        k = p - 1 - back
-        ols[k] = total[k]
-        for j in range(k + 1, p):
-            ols[k] -= R[k, j] * ols[j]
-        ols[k] /= R[k, k]
-    squares = 0.0
-    for row in range(n):
-        squares += e[row] * e[row]
-    scale = math.sqrt(squares / (n - p))
-    for i in range(q):
-        for j in range(where.shape[1]):
-            if where[i, j] > 0:
-                data[where[i, j]] = 0.0
-    for row in range(n):
-        for i in range(q):
-            data[where[i, codes[factor_of[i], row]]] += Z[row, i] * e[row] / scale
-    data[corner] = squares / (scale * scale)
-    return scale
-
-
 def _check_scale(scale: float, y: np.ndarray, design: Design) -> None:
     if scale <= 1e-12 * np.abs(y).max():
         raise DataError(
@@ -440,34 +375,6 @@ def _checked(R: np.ndarray, norm: np.ndarray, labels: list[str], what: str) -> n
             "take one of them out of the formula."
         )
     return _signs(R)[:, None] * R * norm
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _accumulate(
-    codes: np.ndarray, Z: np.ndarray, T: np.ndarray, XY: np.ndarray, J: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """A_j = TᵀZ_jᵀZ_jT, (J, q, q), and M_j = TᵀZ_jᵀ[X y]_j, (J, q, p + 1)."""
-    n, q = Z.shape
-    m = XY.shape[1]
-    A = np.zeros((J, q, q))
-    M = np.zeros((J, q, m))
-    z = np.empty(q)
-    for row in range(n):
-        j = codes[row]
-        for i in range(q):
-            z[i] = 0.0
-            for k in range(i + 1):
-                z[i] += Z[row, k] * T[k, i]
-        for i in range(q):
-            for k in range(i + 1):
-                A[j, i, k] += z[i] * z[k]
-            for a in range(m):
-                M[j, i, a] += z[i] * XY[row, a]
-    for j in range(J):
-        for i in range(q):
-            for k in range(i):
-                A[j, k, i] = A[j, i, k]
-    return A, M
 
 
 def _compress(A: np.ndarray, M: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""The marginal likelihood as a PyTensor Op: a thin adapter over `hierbayes.marginal.log_density`.
+"""The marginal likelihood as a PyTensor Op: a thin adapter over `hierbayes.kernel_marginal.log_density`.
 
 The compiled form is cached on disk by PyTensor; the key is a digest of the source of the kernels, so
 that a new version of the package never runs old code.
@@ -18,11 +18,12 @@ from pytensor.graph.basic import Apply
 from pytensor.graph.op import Op
 from pytensor.link.numba.dispatch.basic import numba_njit, register_funcify_and_cache_key
 
-from hierbayes.marginal import Marginal, log_density
+from hierbayes.kernel_marginal import log_density
+from hierbayes.marginal import Marginal
 
 KERNELS = (
     "kernel_dense.py", "kernel_levels.py", "kernel_tree.py", "kernel_fixed.py", "residual.py", "covariance.py",
-    "marginal.py", "op.py",
+    "kernel_marginal.py", "op.py",
 )  # fmt: skip
 """Files whose text decides whether compiled code may be reused."""
 

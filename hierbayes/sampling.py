@@ -23,7 +23,8 @@ from numba import njit
 from hierbayes import names
 from hierbayes.covariance import cholesky, partials
 from hierbayes.densities import log_prior
-from hierbayes.marginal import Marginal, log_density
+from hierbayes.kernel_marginal import log_density
+from hierbayes.marginal import Marginal
 from hierbayes.priors import Priors
 from hierbayes.reml import Optimum
 
@@ -44,7 +45,7 @@ def log_posterior(
         For each entry of θ: transformation, prior family and its three parameters (for a partial
         correlation the shape of its Beta law stands first).
     packed, tree, residual
-        As in `hierbayes.marginal.log_density`.
+        As in `hierbayes.kernel_marginal.log_density`.
 
     Returns
     -------

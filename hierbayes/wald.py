@@ -11,7 +11,8 @@ from collections.abc import Callable
 import numpy as np
 
 from hierbayes.covariance import Layout, cholesky, correlation, factor, partials
-from hierbayes.marginal import Marginal, deviance
+from hierbayes.kernel_marginal import deviance
+from hierbayes.marginal import Marginal
 
 STEP = 1e-4
 """Of central differences, on the unconstrained scale."""

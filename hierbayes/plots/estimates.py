@@ -15,6 +15,8 @@ from .style import INK, POSTERIOR, REML, WIDTH, Mark, few_ticks, handles, legend
 COLUMNS = 2
 HEIGHT = 0.92
 """Inches of a panel."""
+FAR = 20.0
+"""A REML interval is cut off where it reaches this many posterior intervals further than the posterior's."""
 
 
 def estimates_figure(reml: pd.DataFrame, posterior: pd.DataFrame) -> Figure:
@@ -45,12 +47,12 @@ def estimates_figure(reml: pd.DataFrame, posterior: pd.DataFrame) -> Figure:
         ):
             _interval(axes, 1.0, a, REML)
             _interval(axes, 0.0, b, POSTERIOR)
-            ends = np.array(
-                [a["estimate"], a["conf_low"], a["conf_high"], b["conf_low"], b["conf_high"]], dtype=float
-            )
+            ends = np.array([b["conf_low"], b["conf_high"], a["conf_low"], a["conf_high"]], dtype=float)
+            reach = FAR * (ends[1] - ends[0])
+            ends = np.append(np.clip(ends, ends[0] - reach, ends[1] + reach), float(a["estimate"]))
             low, high = np.nanmin(ends), np.nanmax(ends)
             pad = 0.06 * (high - low) or 1.0
-            signed = a["effect"] == "fixed" or str(a["term"]).startswith("corr(")
+            signed = a["effect"] == "fixed" or str(a["term"]).startswith("corr(") or a["term"] == "rho"
             if signed and low - 0.5 * (high - low) < 0 < high + 0.5 * (high - low):
                 axes.axvline(0.0, color=INK, linewidth=0.7, linestyle=(0, (3, 3)), zorder=0.5)
                 low, high = min(low, 0.0), max(high, 0.0)
@@ -80,8 +82,9 @@ def name_of(row: pd.Series) -> str:
     """
     if row["effect"] == "fixed":
         return str(row["term"])
-    if row["term"] == "sigma":
-        return "sigma (residual sd)"
+    residual = {"sigma": "sigma (residual sd)", "rho": "rho (residual correlation)"}
+    if row["term"] in residual:
+        return residual[row["term"]]
     return f"{row['term']} of {row['group']}"
 
 

@@ -30,7 +30,7 @@ def shrinkage_figure(table: pd.DataFrame, factor: str) -> Figure:
     table : pandas.DataFrame
         Of `hierbayes.shrinkage.shrinkage`.
     factor : str
-        Name of the grouping factor.
+        Name of the grouping factor, one of the groups of the table.
 
     Returns
     -------
@@ -38,6 +38,7 @@ def shrinkage_figure(table: pd.DataFrame, factor: str) -> Figure:
         Up to `MANY` levels, one line a level, sorted by the posterior mean of the first effect. Beyond, one row
         of two panels per effect: pooled against unpooled, and posterior mean against BLUP.
     """
+    table = table[table["group"] == factor]
     effects = list(dict.fromkeys(table["effect"]))
     parts = {effect: table[table["effect"] == effect] for effect in effects}
     with look():

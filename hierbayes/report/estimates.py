@@ -7,11 +7,14 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from hierbayes.results import FIXED
+from hierbayes import names
+from hierbayes.results import FIXED, RESIDUAL
 
 from .numbers import places, show
 
-SD, CORR, SIGMA = "sd", "corr", "sigma"
+SD, CORR, SIGMA, RHO = "sd", "corr", "sigma", "rho"
+FAR = 1e4
+"""Numbers that many times the posterior are written as powers of ten."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +44,14 @@ class Estimate:
 
     Parameters
     ----------
-    kind : {"fixed", "sd", "corr", "sigma"}
+    kind : {"fixed", "sd", "corr", "sigma", "rho"}
     label : str
-        As in the tidy tables.
+        As in the tidy tables; where there are several grouping factors, with the name of the factor.
     effect : str
-        The effect that a standard deviation belongs to; otherwise the label.
+        The effect that a standard deviation belongs to; otherwise the term of the tidy tables.
     reml, posterior : Side
+    group : str
+        Grouping factor of a standard deviation or correlation of random effects; otherwise empty.
     """
 
     kind: str
@@ -54,6 +59,7 @@ class Estimate:
     effect: str
     reml: Side
     posterior: Side
+    group: str = ""
 
     @property
     def gap(self) -> float:
@@ -63,15 +69,19 @@ class Estimate:
     @property
     def places(self) -> int | None:
         """Decimals for all numbers of the row."""
-        if self.kind == CORR:
+        if self.kind in (CORR, RHO):
             return 3
         sides = (self.reml, self.posterior)
         values = [value for side in sides for value in (side.estimate, side.low, side.high)]
-        return places(values, [side.error for side in sides])
+        return places([value for value in values if not self._beyond(value)], [side.error for side in sides])
+
+    def _beyond(self, value: float) -> bool:
+        """Whether a number is far out, such as the end of an interval where the likelihood is nearly flat."""
+        return abs(value) > FAR * max(abs(self.posterior.estimate), abs(self.posterior.low), abs(self.posterior.high))
 
     def show(self, value: float) -> str:
         """Write a number of this row."""
-        return show(value, self.places)
+        return show(value, None if self._beyond(value) else self.places)
 
     def cells(self) -> list[str]:
         """Estimate, error and interval of both inferences, and the gap, as text."""
@@ -91,17 +101,18 @@ def side_by_side(reml: pd.DataFrame, posterior: pd.DataFrame) -> list[Estimate]:
     -------
     list of Estimate
     """
+    groups = set(reml.loc[~reml["term"].isin([names.SIGMA, names.RHO]), "group"].dropna())
     made = []
     for a, b in zip(reml.itertuples(), posterior.itertuples(), strict=True):
-        label = str(a.term)
-        kind, effect = SIGMA, label
-        if a.effect == FIXED:
-            kind = FIXED
-        elif label.startswith("sd("):
-            kind, effect = SD, label[3:-1]
-        elif label.startswith("corr("):
-            kind = CORR
-        made.append(Estimate(kind, label, effect, _side(a), _side(b)))
+        term = str(a.term)
+        kind, effect, group = FIXED, term, ""
+        if a.effect != FIXED and a.group == RESIDUAL and term in (names.SIGMA, names.RHO):
+            kind = SIGMA if term == names.SIGMA else RHO
+        elif a.effect != FIXED:
+            kind, group = (SD if term.startswith("sd(") else CORR), str(a.group)
+            effect = term[3:-1] if kind == SD else term
+        label = f"{term} of {group}" if group and len(groups) > 1 else term
+        made.append(Estimate(kind, label, effect, _side(a), _side(b), group))
     return made
 
 

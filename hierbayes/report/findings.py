@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from hierbayes import names
 from hierbayes.reml import SINGULAR
 from hierbayes.results import FIXED, RESIDUAL, VARIANCE
+from hierbayes.shrinkage import finer
 
-from .estimates import CORR, SD, SIGMA, Estimate
-from .numbers import count, show
+from .estimates import CORR, RHO, SD, SIGMA, Estimate
+from .numbers import count, joined, show
+from .rows import row_facts
 
 if TYPE_CHECKING:
     from hierbayes.design import Design
@@ -62,7 +65,7 @@ def problems(reml: RemlFit, fit: Fit, rows: list[Estimate]) -> list[Finding]:
     if fit.convergence.problems:
         found.append(Finding("The sampler gives reason for doubt.", " ".join(fit.convergence.problems)))
     if reml.singular:
-        found.append(_singular(reml.design, rows))
+        found.append(_singular(reml, rows))
     design = reml.design
     if design.n_dropped:
         columns = ", ".join(design.dropped_columns)
@@ -75,17 +78,18 @@ def problems(reml: RemlFit, fit: Fit, rows: list[Estimate]) -> list[Finding]:
     return found
 
 
-def _singular(design: Design, rows: list[Estimate]) -> Finding:
-    factor = design.factor.name
-    at_edge = _vanishing(design, rows)
+def _singular(reml: RemlFit, rows: list[Estimate]) -> Finding:
+    at_edge = _vanishing(reml, rows)
     at_edge += [row for row in rows if row.kind == CORR and abs(row.reml.estimate) >= 1 - EDGE]
     if at_edge:
-        what = _joined([f"{row.label} is {show(row.reml.estimate, 0)}" for row in at_edge])
+        what = joined([f"{row.label} is {show(row.reml.estimate, 0)}" for row in at_edge])
         where = f"By REML, {what}, the end of its range"
     else:
         where = "By REML, some combination of the random effects has no variance"
+    concerned = list(dict.fromkeys(row.group for row in at_edge if row.group))
+    of = joined(concerned or [factor.name for factor in reml.design.factors])
     text = (
-        f"{where}: that is where the likelihood peaks, not proof that the levels of {factor} are alike. "
+        f"{where}: that is where the likelihood peaks, not proof that the levels of {of} are alike. "
         "Standard errors and Wald intervals of the variance parameters do not exist there, and the BLUPs take the "
         "boundary as known."
     )
@@ -93,17 +97,17 @@ def _singular(design: Design, rows: list[Estimate]) -> Finding:
         left = [
             f"{row.label} has mean {row.show(row.posterior.estimate)} and {_range(row, level='')}" for row in at_edge
         ]
-        text += f" The posterior shows what the data leave open: {_joined(left)}."
+        text += f" The posterior shows what the data leave open: {joined(left)}."
     return Finding("The REML fit is singular.", text)
 
 
-def _vanishing(design: Design, rows: list[Estimate]) -> list[Estimate]:
+def _vanishing(reml: RemlFit, rows: list[Estimate]) -> list[Estimate]:
     """Standard deviations that REML puts at zero, judged by what they add to the response."""
-    sigma = next(row for row in rows if row.kind == SIGMA).reml.estimate
-    Z = np.concatenate([block.Z for block in design.blocks], axis=1)
-    sizes = np.sqrt((Z**2).mean(axis=0))
+    design = reml.design
+    weights = np.ones(design.n) if design.weights is None else design.weights
+    sizes = [size for block in design.blocks for size in np.sqrt((weights[:, None] * block.Z**2).mean(axis=0))]
     sds = [row for row in rows if row.kind == SD]
-    return [row for row, size in zip(sds, sizes, strict=True) if row.reml.estimate * size <= SINGULAR * sigma]
+    return [row for row, size in zip(sds, sizes, strict=True) if row.reml.estimate * size <= SINGULAR * reml.sigma]
 
 
 def findings(
@@ -133,16 +137,17 @@ def findings(
     made = [_average(row, reml.design, data, level, references) for row in shown]
     if len(predictors) > MOST:
         made.append(Finding(f"The other {len(predictors) - MOST} coefficients are in the table of estimates."))
-    return [*made, *_groups(reml, fit, rows, level), _agreement(rows)]
+    return [*made, *_groups(reml, fit, rows, level), *_series(reml.design, rows, data, level), _agreement(rows)]
 
 
 def _average(row: Estimate, design: Design, data: pd.DataFrame, level: str, references: dict[str, str]) -> Finding:
+    average = f"The average {design.response}" + ("" if design.offset is None else " less its offset")
     if row.label == "Intercept":
-        return Finding(f"The average {design.response} is {row.show(row.reml.estimate)}.", _numbers(row, level))
+        return Finding(f"{average} is {row.show(row.reml.estimate)}.", _numbers(row, level))
     cell = _cell(row.label, data, references)
     if cell and len(_parts(row.label)) == 1:
         mean = row.show(row.reml.estimate)
-        return Finding(f"The average {design.response} for {cell[0]} {cell[1]} is {mean}.", _numbers(row, level))
+        return Finding(f"{average} for {cell[0]} {cell[1]} is {mean}.", _numbers(row, level))
     both, neither = _zero(row)
     if both:
         claim = _comparison(row, design, data, references)
@@ -257,55 +262,105 @@ def _where(label: str, design: Design, references: dict[str, str]) -> str:
             others += [factor for factor in factors if factor != name and factor not in others]
     if not others:
         return ""
-    return " where " + _joined([f"{other} is {references.get(other, '0')}" for other in others])
+    return " where " + joined([f"{other} is {references.get(other, '0')}" for other in others])
 
 
 def _groups(reml: RemlFit, fit: Fit, rows: list[Estimate], level: str) -> list[Finding]:
-    factor = reml.design.factor.name
-    residual = next(row for row in rows if row.kind == SIGMA)
+    vanishing = _vanishing(reml, rows)
     sds = [row for row in rows if row.kind == SD]
-    vanishing = _vanishing(reml.design, rows)
     means = {row.label: row for row in rows if row.kind == FIXED}
+    shares = _shares(reml, fit, rows, level)
     made = []
     for row in sds:
         a = row.reml.estimate
         subject = f"effects of {row.effect}"
         if row.effect == "Intercept":
-            subject = "averages" if len(sds) == 1 else "intercepts"
+            subject = "averages" if sum(other.group == row.group for other in sds) == 1 else "intercepts"
+        between = f"between the levels of {row.group}{_within(reml.design, row.group)}"
         posterior = f"in the posterior {row.show(row.posterior.estimate)}, {_range(row, level)}"
         if row in vanishing:
             made.append(
                 Finding(
-                    f"By REML {subject} do not differ between the levels of {factor}; "
-                    "the posterior leaves room for it.",
+                    f"By REML {subject} do not differ {between}; the posterior leaves room for it.",
                     f"Standard deviation by REML {row.show(a)}; {posterior}.",
                 )
             )
             continue
-        start = f"{subject[0].upper()}{subject[1:]} differ between the levels of {factor}"
-        claim = f"{start}, with a standard deviation of {row.show(a)}."
+        claim = f"{subject[0].upper()}{subject[1:]} differ {between}, with a standard deviation of {row.show(a)}."
         evidence = f"By REML {row.show(a)}, {level} interval {_ends(row, row.reml.low, row.reml.high)}; {posterior}."
-        if row.effect in means and row.effect != "Intercept":
+        alone = sum(other.effect == row.effect for other in sds) == 1
+        if row.effect in means and row.effect != "Intercept" and alone:
             centre = means[row.effect].reml.estimate
-            between = f"{row.show(centre - 1.96 * a)} and {row.show(centre + 1.96 * a)}"
-            evidence += f" About 95% of the levels then have an effect of {row.effect} between {between}."
-        elif row.effect == "Intercept" and len(sds) == 1:
-            evidence += f" {_share(fit, factor, a, residual.reml.estimate, level)}"
+            ends = f"{row.show(centre - 1.96 * a)} and {row.show(centre + 1.96 * a)}"
+            evidence += f" About 95% of the levels then have an effect of {row.effect} between {ends}."
+        elif row.group in shares:
+            evidence += f" {shares[row.group]}"
         made.append(Finding(claim, evidence))
     return made
 
 
-def _share(fit: Fit, factor: str, sd: float, sigma: float, level: str) -> str:
-    """The intraclass correlation, for a model whose only random effects are intercepts."""
+def _within(design: Design, group: str) -> str:
+    """In which other grouping factors a factor is nested, in words."""
+    own = next(factor for factor in design.factors if factor.name == group)
+    around = [factor.name for factor in design.factors if factor is not own and finer(own, factor)]
+    return f" within {joined(around)}" if around else ""
+
+
+def _shares(reml: RemlFit, fit: Fit, rows: list[Estimate], level: str) -> dict[str, str]:
+    """Share of each grouping factor in the variance, the intraclass correlation of a single one.
+
+    Only for a model whose random effects are intercepts, and whose rows all have the same unknown residual
+    variance: otherwise the share is not one number.
+    """
+    design = reml.design
+    sds = [row for row in rows if row.kind == SD]
+    if design.sigma is not None or design.weights is not None or any(row.effect != "Intercept" for row in sds):
+        return {}
     draws = fit.parameter_draws()
-    between = draws[VARIANCE, factor, "sd(Intercept)"].to_numpy() ** 2
-    share = between / (between + draws[VARIANCE, RESIDUAL, "sigma"].to_numpy() ** 2)
+    residual = draws[VARIANCE, RESIDUAL, names.SIGMA].to_numpy() ** 2
+    between = {row.group: draws[VARIANCE, row.group, "sd(Intercept)"].to_numpy() ** 2 for row in sds}
+    total = sum(between.values(), residual)
+    whole = sum((row.reml.estimate**2 for row in sds), reml.sigma**2)
     tail = 0.5 - 0.5 * float(level.rstrip("%")) / 100.0
-    low, high = np.quantile(share, [tail, 1.0 - tail])
-    return (
-        f"Differences between levels make up {sd**2 / (sd**2 + sigma**2):.0%} of the variance that the predictors "
-        f"leave (REML; posterior mean {share.mean():.0%}, {level} interval {low:.0%} to {high:.0%})."
-    )
+    said = {}
+    for row in sds:
+        share = between[row.group] / total
+        low, high = np.quantile(share, [tail, 1.0 - tail])
+        of = f" of {row.group}{_within(design, row.group)}" if len(sds) > 1 else ""
+        said[row.group] = (
+            f"Differences between levels{of} make up {row.reml.estimate**2 / whole:.0%} of the variance that the "
+            f"predictors leave (REML; posterior mean {share.mean():.0%}, {level} interval {low:.0%} to {high:.0%})."
+        )
+    return said
+
+
+def _series(design: Design, rows: list[Estimate], data: pd.DataFrame, level: str) -> list[Finding]:
+    """What the residual correlation says."""
+    residual = design.residual
+    if residual is None:
+        return []
+    row = next(row for row in rows if row.kind == RHO)
+    subject, closing = f"residuals of the same {residual.name}", ""
+    if residual.kind == "ar1":
+        known = row_facts(design, data)
+        apart = f" where {known.time} differs by {known.step}" if known.time is not None else " one row apart"
+        closing = " At k times that distance the correlation is rho to the power of k."
+    else:
+        apart = ""
+    both, neither = _zero(row)
+    judges = "Both intervals exclude" if both else "Both intervals include"
+    if not np.isfinite(row.reml.low):  # a singular fit: only the posterior can tell
+        both, neither = row.posterior.excludes_zero, not row.posterior.excludes_zero
+        judges = "The posterior interval excludes" if both else "The posterior interval includes"
+    if both:
+        claim = f"{subject[0].upper()}{subject[1:]}{apart} have a correlation of {row.show(row.reml.estimate)}."
+        closing = f" {judges} zero.{closing}"
+    elif neither:
+        claim = f"The data do not settle whether {subject} are correlated."
+        closing = f" {judges} zero."
+    else:
+        claim = f"The two inferences differ on whether {subject} are correlated."
+    return [Finding(claim, _numbers(row, level) + closing)]
 
 
 def _agreement(rows: list[Estimate]) -> Finding:
@@ -318,7 +373,7 @@ def _agreement(rows: list[Estimate]) -> Finding:
             f"mean; the largest gap is that of {widest.label}.",
         )
     first = apart[:FEW]
-    listed = _joined(
+    listed = joined(
         [
             f"{row.label} (REML {row.show(row.reml.estimate)}, posterior mean {row.show(row.posterior.estimate)}, "
             f"{abs(row.gap):.1f} posterior standard deviations apart)"
@@ -329,24 +384,14 @@ def _agreement(rows: list[Estimate]) -> Finding:
         claim = f"REML and the posterior differ on {len(apart)} of {len(rows)} parameters."
         listed = f"The widest gaps: {listed}."
     else:
-        claim = f"REML and the posterior differ on {_joined([row.label for row in apart])}."
+        claim = f"REML and the posterior differ on {joined([row.label for row in apart])}."
         listed = f"{listed}." + (" Everything else agrees." if len(apart) < len(rows) else "")
     if all(row.kind in (SD, SIGMA) and row.gap < 0 for row in apart):
+        few = "levels" if any(row.kind == SD for row in rows) else "rows"
         why = (
             "A standard deviation has a skewed posterior: its mean lies above its most likely value, the more so "
-            "the fewer the levels."
+            f"the fewer the {few}."
         )
     else:
         why = "REML takes one value of the variances and no priors; see which priors the posterior has."
     return Finding(claim, f"{listed} {why}")
-
-
-def _joined(parts: list[str]) -> str:
-    """An enumeration.
-
-    Examples
-    --------
-    >>> _joined(["a", "b", "c"])
-    'a, b and c'
-    """
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 MINUS, DASH, TIMES = "\N{MINUS SIGN}", "\N{EM DASH}", "\N{MULTIPLICATION SIGN}"
 MOST = 7
@@ -106,6 +106,17 @@ def count(number: int) -> str:
     '1,000,000'
     """
     return f"{number:,}"
+
+
+def joined(parts: Sequence[str]) -> str:
+    """An enumeration.
+
+    Examples
+    --------
+    >>> joined(["a", "b", "c"])
+    'a, b and c'
+    """
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def split(text: str) -> tuple[str, str]:

@@ -11,16 +11,17 @@ import numpy as np
 from hierbayes.errors import HierbayesWarning
 from hierbayes.output import check_writable, write_whole
 from hierbayes.plots import estimates_figure, groups_figure, shrinkage_figure
-from hierbayes.plots.shrinkage import MANY
 from hierbayes.shrinkage import group_lines, shrinkage
 
 from . import sections
 from .estimates import side_by_side
 from .findings import findings, problems
 from .html import drawing, render
+from .numbers import joined
 from .provenance import run_of
 
 if TYPE_CHECKING:
+    from hierbayes.design import Design
     from hierbayes.model import Model
     from hierbayes.results import Fit, RemlFit
 
@@ -95,36 +96,50 @@ def report(
 def _same(model: Model, fit: Fit) -> bool:
     """Whether a posterior belongs to a model."""
     a, b = model.design, fit.design
-    return a is b or (a.formula == b.formula and np.array_equal(a.y, b.y) and np.array_equal(a.X, b.X))
+    if a is b:
+        return True
+    texts = [(d.formula, d.sigma, None if d.residual is None else d.residual.text) for d in (a, b)]
+    arrays = zip(_arrays(a), _arrays(b), strict=False)
+    return texts[0] == texts[1] and all(np.array_equal(one, other) for one, other in arrays)
+
+
+def _arrays(design: Design) -> list[np.ndarray]:
+    """All numbers of a design, those of the same formula in the same order."""
+    nothing = np.zeros(0)
+    known = [nothing if values is None else values for values in (design.weights, design.offset)]
+    series = [] if design.residual is None else [design.residual.codes, design.residual.time]
+    random = [array for block in design.blocks for array in (block.Z, block.factor.codes)]
+    return [design.y, design.X, *known, *series, *random]
 
 
 def _context(
     model: Model, reml: RemlFit, fit: Fit, path: Path, conf_level: float, title: str | None, source: str | None
 ) -> dict[str, Any]:
     """Everything that the templates name."""
-    design, factor = model.design, model.design.factor.name
+    design = model.design
     level = f"{100 * conf_level:g}%"
     reml_tidy, tidy = reml.tidy(conf_level), fit.tidy(conf_level)
     rows = side_by_side(reml_tidy, tidy)
     run = run_of(fit)
     table = shrinkage(reml, fit)
-    levels = len(design.factor.levels)
     lines = group_lines(reml, fit, table, model.data)
     by_group = groups_figure(lines)
     references = sections.references(design, model.data)
+    effects = sections.effects_section(table, design)
+    groups = [factor.name for factor in design.factors]
+    if not groups and design.residual is not None:
+        groups = [design.residual.name]
     return {
-        "title": title or f"{design.response} by {factor}: REML and posterior",
+        "title": title or f"{design.response} by {joined(groups)}: REML and posterior",
         "level": level,
-        "factor": factor,
-        "many": levels > MANY,
         "overview": sections.overview(model, run),
         "problems": problems(reml, fit, rows),
         "findings": findings(reml, fit, rows, model.data, level, references),
         "data": sections.data_section(model),
         "model": sections.model_section(model),
-        "priors": sections.priors_section(model),
+        "priors": sections.priors_section(model, run),
         "estimates": sections.estimates_section(rows, reml),
-        "effects": sections.effects_section(table, factor),
+        "effects": effects,
         "convergence": sections.convergence_section(fit, run),
         "reproduce": sections.reproduce_section(model, run, path, source, conf_level),
         "estimates_figure": drawing(
@@ -133,18 +148,22 @@ def _context(
             f"Estimates and {level} intervals of {len(rows)} parameters, REML above the posterior. "
             "The table before the figure has the same numbers.",
         ),
-        "shrinkage_figure": drawing(
-            shrinkage_figure(table, factor),
-            "shrinkage",
-            f"Effects of {levels} levels of {factor} without pooling, by REML and in the posterior.",
-        ),
+        "shrinkage_figures": {
+            shown["name"]: drawing(
+                shrinkage_figure(table, shown["name"]),
+                shown["key"],
+                f"Effects of {shown['levels']} levels of {shown['name']} without pooling, by REML and in the "
+                "posterior.",
+            )
+            for shown in ([] if effects is None else effects["factors"])
+        },
         "lines": lines,
         "groups_figure": None
         if by_group is None or lines is None
         else drawing(
             by_group,
             "groups",
-            f"{design.response} against {lines.predictor} in {len(lines.levels)} of {levels} levels of {factor}, "
-            "with the lines of complete pooling, no pooling, REML and the posterior.",
+            f"{design.response} against {lines.predictor} in {len(lines.levels)} of {lines.total} levels of "
+            f"{lines.factor}, with the lines of complete pooling, no pooling, REML and the posterior.",
         ),
     }

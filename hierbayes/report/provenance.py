@@ -18,10 +18,17 @@ from pandas.testing import assert_frame_equal
 from hierbayes.datasets import load_data
 from hierbayes.datasets.registry import REGISTRY
 from hierbayes.model import Model
+from hierbayes.parameterization import MARGINAL
+
+from .rows import row_facts
 
 if TYPE_CHECKING:
     from hierbayes.results import Fit
 
+ARRAYS = {"(weights)": "weights", "(se)": "se"}
+"""Columns of the data that were given to the model as arrays, and the argument that they were given for."""
+ASKED = "asked for"
+"""Reason of a parametrisation that the user chose."""
 PACKAGES = ("hierbayes", "pymc", "bambi", "arviz", "nutpie", "numba", "numpy", "pandas")
 
 
@@ -37,8 +44,12 @@ class Run:
     target_accept : float or None
     max_depth : int or None
         Longest trajectory allowed, as a power of two of leapfrog steps.
-    usual : bool
-        Whether `target_accept` is the default of `Model.fit`.
+    unusual : dict of str to object
+        Arguments of `Model.fit` that are known to differ from their defaults, beside those above.
+    marginal : bool
+        Whether the random effects were integrated out.
+    parameterization, reason : str
+        What NUTS moved in, block by block if that was not the marginal likelihood, and why.
     """
 
     seed: int | None
@@ -47,15 +58,16 @@ class Run:
     tune: int | None
     target_accept: float | None
     max_depth: int | None
-    usual: bool
+    unusual: dict[str, Any]
+    marginal: bool = True
+    parameterization: str = MARGINAL
+    reason: str = ""
 
     @property
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments of `Model.fit` that draw the same posterior."""
         known: dict[str, Any] = {"draws": self.draws, "tune": self.tune, "chains": self.chains, "seed": self.seed}
-        if not self.usual:
-            known["target_accept"] = self.target_accept
-        return {name: value for name, value in known.items() if value is not None}
+        return {name: value for name, value in known.items() if value is not None} | self.unusual
 
 
 def run_of(fit: Fit) -> Run:
@@ -74,16 +86,25 @@ def run_of(fit: Fit) -> Run:
     settings = json.loads(recorded).get("settings", {})
     adapt = settings.get("adapt_options", {}).get("step_size_settings", {})
     target_accept = adapt.get("target_accept")
-    default = inspect.signature(Model.fit).parameters["target_accept"].default
-    sizes = fit.posterior.sizes
+    attrs, sizes = fit.idata.attrs, fit.posterior.sizes
+    defaults = inspect.signature(Model.fit).parameters
+    parameterization = attrs.get("parameterization", MARGINAL)
+    unusual = {}
+    if target_accept is not None and target_accept != defaults["target_accept"].default:
+        unusual["target_accept"] = target_accept
+    if attrs.get("parameterization_reason") == ASKED:
+        unusual["parameterization"] = parameterization.split(", ")[0]
     return Run(
-        fit.idata.attrs.get("seed"),
+        attrs.get("seed"),
         sizes["chain"],
         sizes["draw"],
         settings.get("num_tune"),
         target_accept,
         settings.get("maxdepth"),
-        target_accept is None or target_accept == default,
+        unusual,
+        parameterization == MARGINAL,
+        parameterization,
+        attrs.get("parameterization_reason", ""),
     )
 
 
@@ -101,20 +122,35 @@ def known_data(model: Model) -> str | None:
     """
     if model.design.n_dropped:
         return None
-    wanted = list(model.data.columns)
+    data = model.data.drop(columns=[name for name in ARRAYS if name in model.data])
+    wanted = list(data.columns)
     for entry in REGISTRY.values():
         if entry.rows != model.design.n or entry.access == "download" or not set(wanted) <= set(entry.columns):
             continue
         try:
-            assert_frame_equal(load_data(entry.name)[wanted], model.data, check_exact=True)
+            assert_frame_equal(load_data(entry.name)[wanted], data, check_exact=True)
         except AssertionError:
             continue
         return entry.name
     return None
 
 
+def model_arguments(model: Model) -> dict[str, str]:
+    """Arguments of `Model` that say more about the rows: names of columns, and the residual structure."""
+    facts, residual = row_facts(model.design, model.data), model.design.residual
+    found = {"weights": facts.weights, "se": facts.se, "residual": None if residual is None else residual.text}
+    return {name: value for name, value in found.items() if value is not None}
+
+
 def python_code(
-    formula: str, source: str | None, run: Run, path: Path, priors: Mapping[str, Any], centered: bool, level: float
+    formula: str,
+    source: str | None,
+    run: Run,
+    path: Path,
+    priors: Mapping[str, Any],
+    centered: bool,
+    level: float,
+    arguments: Mapping[str, str],
 ) -> str:
     """Write Python code that makes the report again.
 
@@ -132,6 +168,8 @@ def python_code(
         `center_predictors` of the model.
     level : float
         Of the intervals.
+    arguments : mapping of str to str
+        Of `model_arguments`.
 
     Returns
     -------
@@ -146,22 +184,26 @@ def python_code(
         lines += ["", f"data = hb.load_data({_quoted(source)})"]
     else:
         lines += ["import pandas as pd", "", f"data = pd.read_csv({_quoted(source)})"]
-    arguments = [_quoted(formula), "data"]
+    given = [_quoted(formula), "data"]
+    for name, value in arguments.items():
+        if value in ARRAYS:
+            lines.append(f"{name} = ...  # the array that the model was made with")
+        given.append(f"{name}={name if value in ARRAYS else _quoted(value)}")
     if priors:
         lines.append("priors = {")
         lines += [f"    {_quoted(name)}: {_prior_code(prior)}," for name, prior in priors.items()]
         lines.append("}")
-        arguments.append("priors=priors")
+        given.append("priors=priors")
     if not centered:
-        arguments.append("center_predictors=False")
-    lines.append(f"model = hb.Model({', '.join(arguments)})")
+        given.append("center_predictors=False")
+    lines.append(f"model = hb.Model({', '.join(given)})")
     lines.append(f"fit = model.fit({', '.join(f'{name}={value!r}' for name, value in run.arguments.items())})")
     closing = ["model", _quoted(path.name), "fit=fit"] + ([f"conf_level={level!r}"] if level != 0.95 else [])
     lines.append(f"hb.report({', '.join(closing)})")
     return "\n".join(lines)
 
 
-def command_line(formula: str, source: str | None, run: Run, path: Path) -> str:
+def command_line(formula: str, source: str | None, run: Run, path: Path, arguments: Mapping[str, str]) -> str:
     """Write the command that makes the report again.
 
     Parameters
@@ -171,12 +213,17 @@ def command_line(formula: str, source: str | None, run: Run, path: Path) -> str:
         Name of a data set or path of a CSV file; without one the command has a placeholder.
     run : Run
     path : pathlib.Path
+    arguments : mapping of str to str
+        Of `model_arguments`.
 
     Returns
     -------
     str
     """
-    words = ["hierbayes", "report", source or "DATA.csv", formula, "-o", path.name]
+    words = ["hierbayes", "report", source or "DATA.csv", formula]
+    for name, value in arguments.items():
+        words += [f"--{name}", value]
+    words += ["-o", path.name]
     for name in ("seed", "chains", "draws", "tune"):
         value = getattr(run, name)
         if value is not None:

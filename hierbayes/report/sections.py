@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,16 +11,21 @@ import pandas as pd
 
 from hierbayes import names
 from hierbayes.diagnostics import ESS_PER_CHAIN, RHAT
+from hierbayes.forest import Cells
+from hierbayes.plots.shrinkage import MANY
 from hierbayes.results import FIXED
+from hierbayes.shrinkage import finer
 
 from . import provenance
-from .estimates import CORR, SD, SIGMA, Estimate
-from .numbers import count, places, plain, show, split
-from .symbols import equations, numbering
+from .estimates import CORR, RHO, SD, SIGMA, Estimate
+from .numbers import count, joined, places, plain, show, split
+from .rows import mentions, row_facts
+from .symbols import equations, letters, numbering, row_index
 
 if TYPE_CHECKING:
-    from hierbayes.design import Design
+    from hierbayes.design import Design, Factor
     from hierbayes.model import Model
+    from hierbayes.residual import Residual
     from hierbayes.results import Fit, RemlFit
 
 ALL_LEVELS = 50
@@ -29,7 +34,9 @@ ENDS = 25
 """Beyond that it has so many from either end."""
 LONG = 20
 """A table with more rows than this is folded."""
-KINDS = {FIXED: "Fixed effects", SD: "Standard deviations", CORR: "Correlations", SIGMA: "Residual"}
+KINDS = {
+    "Fixed effects": (FIXED,), "Standard deviations": (SD,), "Correlations": (CORR,), "Residual": (SIGMA, RHO),
+}  # fmt: skip
 
 
 def references(design: Design, data: pd.DataFrame) -> dict[str, str]:
@@ -68,11 +75,21 @@ def categorical(data: pd.DataFrame) -> set[str]:
 def overview(model: Model, run: provenance.Run) -> list[tuple[str, str]]:
     """The few figures under the title."""
     design = model.design
+    widths = [design.effects_of(factor).stop - design.effects_of(factor).start for factor in design.factors]
+    effects = [("random effects per level", count(widths[0]))] if len(set(widths)) == 1 else []
+    if len(set(widths)) > 1:
+        effects = [
+            (f"effects per level of {factor.name}", count(width))
+            for factor, width in zip(design.factors, widths, strict=True)
+        ]
+    levels = [(f"levels of {factor.name}", count(len(factor.levels))) for factor in design.factors]
+    if design.residual is not None and design.residual.name not in {factor.name for factor in design.factors}:
+        levels.append((f"series ({design.residual.name})", count(int(design.residual.codes.max()) + 1)))
     return [
         ("rows", count(design.n)),
-        (f"levels of {design.factor.name}", count(len(design.factor.levels))),
+        *levels,
         ("fixed effects", count(design.X.shape[1])),
-        ("random effects per level", count(design.layout.q)),
+        *effects,
         ("posterior draws", f"{run.chains} × {count(run.draws)}"),
     ]
 
@@ -80,18 +97,16 @@ def overview(model: Model, run: provenance.Run) -> list[tuple[str, str]]:
 def data_section(model: Model) -> dict[str, Any]:
     """Rows, groups and variables."""
     design, data = model.design, model.data
-    sizes = np.bincount(design.factor.codes, minlength=len(design.factor.levels))
-    factors = design.factor.name.split(":")
+    roles = _roles(model)
+    groups = {name for factor in design.factors for name in factor.name.split(":")}
+    groups |= set(design.residual.name.split(":")) if design.residual is not None else set()
     texts = categorical(data)
     variables = []
     for name in map(str, data.columns):
         values = data[name]
-        role = "grouping factor" if name in factors else "predictor"
-        if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", design.response):
-            role = "response"
-        if name in factors and any(name in term.name.split(":") for term in design.terms):
-            role = "predictor, grouping factor"
-        if name in texts or name in factors:
+        if pd.api.types.is_datetime64_any_dtype(values):
+            summary = f"from {values.min()} to {values.max()}"
+        elif name in texts or name in groups:
             levels = pd.unique(values)
             listed = ", ".join(str(level) for level in sorted(levels, key=str)[:6])
             summary = f"{count(len(levels))} levels: {listed}{', …' if len(levels) > 6 else ''}"
@@ -102,22 +117,96 @@ def data_section(model: Model) -> dict[str, Any]:
             whole = pd.api.types.is_integer_dtype(values)
             ends = [plain(end) if whole else show(end, digits) for end in (numbers.min(), numbers.max())]
             summary = f"mean {show(numbers.mean(), digits)}, sd {show(sd, digits)}, from {ends[0]} to {ends[1]}"
-        variables.append({"name": name, "role": role, "summary": summary})
+        variables.append({"name": name, "role": ", ".join(roles[name]), "summary": summary})
     variables.sort(key=lambda variable: variable["role"] != "response")
     return {
         "rows": count(design.n),
         "response": design.response,
-        "factor": design.factor.name,
+        "factors": [{"name": factor.name, **_sizes(factor.codes)} for factor in design.factors],
+        "relations": relations(design.factors),
+        "series": None if design.residual is None else _series(design.residual),
+        "dropped": count(design.n_dropped) if design.n_dropped else "",
+        "total": count(design.n + design.n_dropped),
+        "dropped_columns": ", ".join(design.dropped_columns),
+        "variables": variables,
+        "more": design.weights is not None or design.residual is not None,
+    }
+
+
+def _roles(model: Model) -> dict[str, list[str]]:
+    """What every column of the data is used for."""
+    design, facts = model.design, row_facts(model.design, model.data)
+    terms = [*design.terms, *(term for block in design.blocks for term in block.terms)]
+    made = {}
+    for name in map(str, model.data.columns):
+        found = {
+            "predictor": any(mentions(term.name, name) for term in terms),
+            "grouping factor": any(name in factor.name.split(":") for factor in design.factors),
+            "precision weight": name == facts.weights,
+            "standard error of the row": name == facts.se,
+            "offset": any(mentions(text, name) for text in facts.offsets),
+            "time of the residuals": name == facts.time,
+            "series of the residuals": design.residual is not None and name in design.residual.name.split(":"),
+        }
+        roles = [role for role, has in found.items() if has]
+        made[name] = ["response"] if mentions(design.response, name) else roles or ["predictor"]
+    return made
+
+
+def _sizes(codes: np.ndarray) -> dict[str, Any]:
+    """How many rows the levels of a factor have."""
+    sizes = np.bincount(codes)
+    return {
         "levels": count(len(sizes)),
         "smallest": count(int(sizes.min())),
         "median": f"{np.median(sizes):,g}",
         "largest": count(int(sizes.max())),
         "balanced": bool(sizes.min() == sizes.max()),
-        "dropped": count(design.n_dropped) if design.n_dropped else "",
-        "total": count(design.n + design.n_dropped),
-        "dropped_columns": ", ".join(design.dropped_columns),
-        "variables": variables,
+        "one": bool(sizes.max() == 1),
     }
+
+
+def relations(factors: Sequence[Factor]) -> list[dict[str, Any]]:
+    """How the levels of every two grouping factors meet.
+
+    Parameters
+    ----------
+    factors : sequence of Factor
+
+    Returns
+    -------
+    list of dict
+        Names ``a`` and ``b``; ``nested`` (every level of a lies within one of b); how many combinations of their
+        levels ``occur``, of ``all``.
+
+    Examples
+    --------
+    >>> from hierbayes.design import Factor
+    >>> a = Factor("a", np.array([0, 0, 1, 1]), np.array(["u", "v"]))
+    >>> b = Factor("b", np.array([0, 1, 0, 1]), np.array(["p", "q"]))
+    >>> relations([a, b])
+    [{'a': 'a', 'b': 'b', 'nested': False, 'occur': '4', 'all': '4'}]
+    """
+    made = []
+    for k, second in enumerate(factors):
+        for first in factors[:k]:
+            a, b = (second, first) if finer(second, first) else (first, second)
+            made.append(
+                {
+                    "a": a.name,
+                    "b": b.name,
+                    "nested": finer(a, b),
+                    "occur": count(len(Cells.of(a.codes, b.codes, len(b.levels)).keys)),
+                    "all": count(len(a.levels) * len(b.levels)),
+                }
+            )
+    return made
+
+
+def _series(residual: Residual) -> dict[str, Any]:
+    """Sizes of the series within which residuals are correlated, and the gaps in them."""
+    steps = residual.table[1::2] if residual.kind == "ar1" else np.zeros(0)
+    return {"name": residual.name, **_sizes(residual.codes), "gaps": len(steps) > 1}
 
 
 def model_section(model: Model) -> dict[str, Any]:
@@ -125,20 +214,35 @@ def model_section(model: Model) -> dict[str, Any]:
     design = model.design
     texts = categorical(model.data)
     number = numbering(design)
-    blocks = []
-    for block, free in zip(design.blocks, design.layout.correlated, strict=True):
-        labels = [
-            "in the intercept" if label == "Intercept" else f"in the coefficient of {label}" for label in block.labels
-        ]
-        blocks.append({"labels": labels, "correlated": free})
+    factors = []
+    for factor in design.factors:
+        blocks = []
+        for part in design.parts_of(factor):
+            labels = [
+                "in the intercept" if label == "Intercept" else f"in the coefficient of {label}"
+                for label in part.block.labels
+            ]
+            blocks.append({"labels": labels, "correlated": part.free})
+        factors.append({"name": factor.name, "blocks": blocks})
+    facts = row_facts(design, model.data)
+    signs = letters(design)
+    numbers = [f"{signs[factor.name][1]} the levels of {factor.name}" for factor in design.factors]
     return {
         "formula": design.formula,
         "response": design.response,
-        "factor": design.factor.name,
+        "factors": factors,
         "fixed": [term.name for term in design.terms if term.name != names.INTERCEPT],
         "intercept": design.intercept is not None,
-        "blocks": blocks,
+        "weights": facts.weights if design.sigma is None else None,
+        "se": facts.se,
+        "offsets": list(facts.offsets),
+        "residual": design.residual,
+        "time": facts.time,
+        "step": facts.step,
         "equations": equations(design, texts),
+        "indices": joined(["i numbers the rows", *numbers]),
+        "letters": [(letter, name) for name, (letter, _) in signs.items()] if len(signs) > 1 else [],
+        "row": row_index(design),
         "symbols": [
             (k, label) for label, k in sorted(number.items(), key=lambda item: item[1]) if label in design.labels
         ],
@@ -146,10 +250,9 @@ def model_section(model: Model) -> dict[str, Any]:
     }
 
 
-def priors_section(model: Model) -> dict[str, Any]:
+def priors_section(model: Model, run: provenance.Run) -> dict[str, Any]:
     """The priors, where they come from, and what is done with them."""
     design, priors, given = model.design, model.priors, model.given_priors
-    factor = design.factor.name
     rows = []
 
     def add(label: str, prior: str, *keys: str) -> None:
@@ -163,32 +266,98 @@ def priors_section(model: Model) -> dict[str, Any]:
             at += 1
     at = 0
     for block in design.blocks:
+        of = f" of {block.factor.name}" if len(design.factors) > 1 else ""
         for term in block.terms:
             for label in term.labels:
-                add(f"sd({label})", repr(priors.sds[at]), names.effect(term.name, factor), "group_specific")
+                keys = names.effect(term.name, block.factor.name), "group_specific"
+                add(f"sd({label}){of}", repr(priors.sds[at]), *keys)
                 at += 1
-    for k, (block, free) in enumerate(zip(design.blocks, design.layout.correlated, strict=True)):
-        if free:
-            many = "correlations of" if len(block.labels) > 2 else "correlation of"
-            add(f"{many} {', '.join(block.labels)}", f"LKJ(eta={priors.eta[k]:g})", names.corr(factor, k))
-    add("sigma", repr(priors.sigma), names.SIGMA)
-    kept = [label for label, keep in zip(design.labels, priors.kept, strict=True) if keep]
+    for part, eta in zip(design.parts, priors.eta, strict=True):
+        if part.free:
+            of = f" of {part.factor.name}" if len(design.factors) > 1 else ""
+            many = "correlations of" if len(part.block.labels) > 2 else "correlation of"
+            label = f"{many} {', '.join(part.block.labels)}{of}"
+            add(label, f"LKJ(eta={eta:g})", names.corr(part.factor.name, part.number))
+    if priors.sigma is not None:
+        add("sigma", repr(priors.sigma), names.SIGMA)
+    if design.residual is not None and priors.rho is not None:
+        low, high = design.residual.bounds
+        flat = f"Uniform(lower={low:.4g}, upper={high:.4g})"
+        add("rho", flat if priors.rho == 1 else f"LKJ(eta={priors.rho:g})", names.RHO)
     return {
         "rows": rows,
-        "factor": factor,
-        "kept": kept,
-        "all_kept": bool(kept) and len(kept) == len(design.labels),
+        "kept": _kept(model),
         "centered": priors.centered and len(design.labels) > 1,
-        "lkj": any(design.layout.correlated),
-        "uniform": any(free and eta == 1 for free, eta in zip(design.layout.correlated, priors.eta, strict=True)),
+        "offset": design.offset is not None,
+        "uniform": any(part.free and eta == 1 for part, eta in zip(design.parts, priors.eta, strict=True)),
+        "rho": _density_of_rho(model),
+        "sampling": _sampling(model) if run.marginal else _conditional_sampling(model, run),
     }
+
+
+def _density_of_rho(model: Model) -> str:
+    """Prior density of the residual correlation where it is not uniform, in words."""
+    residual, eta = model.design.residual, model.priors.rho
+    if residual is None or eta is None or eta == 1:
+        return ""
+    low, high = residual.bounds
+    if low == -1.0:
+        return f"LKJ with eta {eta:g} gives rho a density proportional to (1 − rho²) to the power of {eta - 1:g}."
+    return (
+        f"LKJ with eta {eta:g} gives the place of rho in its range, {show(low, 3)} to {high:g}, scaled to 0 to 1, "
+        f"the density Beta({eta:g}, {eta:g})."
+    )
+
+
+def _sampling(model: Model) -> str:
+    """What was integrated out of the likelihood and what NUTS sampled, in a sentence."""
+    design, kept = model.design, _kept(model)
+    every = bool(kept) and len(kept) == len(design.labels)
+    parameters = [f"sd({label})" for label in design.effect_labels]
+    parameters += [names.SIGMA] if design.sigma is None else []
+    sampled = parameters[0] if len(parameters) == 1 else "the variance parameters"
+    if design.residual is not None:
+        sampled = joined([*([sampled] if parameters else []), names.RHO])
+    integrated = ["the random effects"] if design.factors else []
+    if not kept:
+        sampled += " only"
+        integrated += ["the fixed effects"] if design.labels else []
+    elif every:
+        sampled = f"the fixed effects and {sampled}"
+    else:
+        sampled += f" and the coefficients of {joined(kept)}"
+        integrated.append("the fixed effects with Normal priors")
+    if not integrated:
+        return f"NUTS sampled {sampled}."
+    words = joined(integrated)
+    if len(integrated) > 1 and kept:
+        words = f"{integrated[0]}, and {integrated[1]},"
+    return (
+        f"{words[0].upper()}{words[1:]} were integrated out of the likelihood and recovered afterwards, exactly; "
+        f"NUTS sampled {sampled}."
+    )
+
+
+def _conditional_sampling(model: Model, run: provenance.Run) -> str:
+    """What NUTS sampled where random effects were not integrated out."""
+    design = model.design
+    blocks = zip(design.blocks, run.parameterization.split(", "), strict=True)
+    words = {"centered": "centred", "noncentered": "non-centred"}
+    forms = [f"({', '.join(block.labels)} | {block.factor.name}) {words.get(form, form)}" for block, form in blocks]
+    why = "as asked for" if run.reason == provenance.ASKED else f"because {run.reason}"
+    return f"NUTS sampled all random effects along with everything else, {joined(forms)}, {why}."
+
+
+def _kept(model: Model) -> list[str]:
+    """Fixed effects that could not be integrated out."""
+    return [label for label, keep in zip(model.design.labels, model.priors.kept, strict=True) if keep]
 
 
 def estimates_section(rows: list[Estimate], reml: RemlFit) -> dict[str, Any]:
     """The table of both inferences, grouped by kind of parameter."""
     groups: list[dict[str, Any]] = []
-    for kind, title in KINDS.items():
-        members = [row for row in rows if row.kind == kind]
+    for title, kinds in KINDS.items():
+        members = [row for row in rows if row.kind in kinds]
         if members:
             body = [{"label": row.label, "cells": row.cells()} for row in members]
             groups.append({"title": title, "rows": body})
@@ -197,14 +366,31 @@ def estimates_section(rows: list[Estimate], reml: RemlFit) -> dict[str, Any]:
         "groups": groups,
         "fractions": [max(len(split(cell)[1]) for cell in column) for column in columns],
         "singular": reml.singular,
+        "known_errors": reml.design.sigma is not None,
         "undefined": not reml.singular and any(np.isnan(row.reml.error) for row in rows),
         "criterion": show(reml.criterion, 4),
         "loglik": show(reml.loglik, 4),
     }
 
 
-def effects_section(table: pd.DataFrame, factor: str) -> dict[str, Any]:
-    """One table per effect: every level, or those at both ends of the first effect."""
+def effects_section(table: pd.DataFrame, design: Design) -> dict[str, Any] | None:
+    """Tables of the effects of every grouping factor; None if there is none."""
+    if not design.factors:
+        return None
+    return {
+        "factors": [
+            _effects(table[table["group"] == factor.name], factor.name, f"-{k}" if k else "")
+            for k, factor in enumerate(design.factors)
+        ],
+        "nested": any(finer(a, b) for a in design.factors for b in design.factors),
+        "weighted": design.weights is not None,
+        "correlated": design.residual is not None,
+        "ends": ENDS,
+    }
+
+
+def _effects(table: pd.DataFrame, factor: str, suffix: str) -> dict[str, Any]:
+    """One table per effect of a factor: every level, or those at both ends of the first effect."""
     effects = list(dict.fromkeys(table["effect"]))
     first = table[table["effect"] == effects[0]]
     order = np.arange(len(first))
@@ -224,12 +410,13 @@ def effects_section(table: pd.DataFrame, factor: str) -> dict[str, Any]:
         fractions = [max(len(split(row["cells"][k])[1]) for row in body) for k in range(columns.shape[1])]
         tables.append({"effect": effect, "rows": body, "fractions": fractions})
     return {
-        "factor": factor,
+        "name": factor,
+        "key": f"shrinkage{suffix}",
         "first": effects[0],
         "tables": tables,
         "levels": count(len(first)),
+        "many": len(first) > MANY,
         "complete": len(first) <= ALL_LEVELS,
-        "ends": ENDS,
         "long": len(order) > LONG,
         "missing": int(first["no_pooling"].isna().sum()),
     }
@@ -271,14 +458,16 @@ def reproduce_section(
 ) -> dict[str, Any]:
     """Formula, code, command, seed and versions."""
     source = provenance.known_data(model) if source is None else source
-    formula = model.design.formula
-    simple = not model.given_priors and model.center_predictors and run.usual
+    design = model.design
+    arguments = provenance.model_arguments(model)
+    simple = not model.given_priors and model.center_predictors and not run.unusual and conf_level == 0.95
+    told = all(column not in provenance.ARRAYS for column in arguments.values())
     return {
-        "formula": formula,
+        "formula": design.formula,
         "code": provenance.python_code(
-            formula, source, run, path, model.given_priors, model.center_predictors, conf_level
+            design.formula, source, run, path, model.given_priors, model.center_predictors, conf_level, arguments
         ),
-        "command": provenance.command_line(formula, source, run, path) if simple and conf_level == 0.95 else "",
+        "command": provenance.command_line(design.formula, source, run, path, arguments) if simple and told else "",
         "source": source,
         "seed": run.seed,
         "chains": run.chains,

@@ -9,6 +9,8 @@ from hierbayes.design import Block, Design
 
 PER_LINE = 3
 """Terms of the linear predictor in one line."""
+LETTERS, INDICES = "bcdfghvwz", "jklmpqrsu"
+"""Random effects of the first, second, … grouping factor, and the index of its levels."""
 
 
 def equations(design: Design, categorical: set[str]) -> list[str]:
@@ -24,19 +26,42 @@ def equations(design: Design, categorical: set[str]) -> list[str]:
     -------
     list of str
         One ``<math>`` element each: the linear predictor, one law per independent set of random
-        effects, and the law of the residual.
+        effects, the law of the residual, and the correlation of residuals if there is one.
     """
-    number = numbering(design)
+    number, signs = numbering(design), letters(design)
     made = [_predictor(design, categorical, number)]
-    for block, free in zip(design.blocks, design.layout.correlated, strict=True):
-        if free:
-            made.append(_correlated(block, number))
+    for part in design.parts:
+        letter, index = signs[part.factor.name]
+        own = letter if len(signs) > 1 else ""
+        if part.free:
+            made.append(_correlated(part.block, number, letter, index, own))
         else:
-            made += [_independent(label, number) for label in block.labels]
-    residual = _row(
-        _index("ε", "ij"), _operator("∼"), _upright("N"), _fence(_number(0), _operator(","), _square("σ"))
-    )
-    return [*made, _math(residual)]
+            made += [_independent(number[label], letter, index, own) for label in part.block.labels]
+    row = row_index(design)
+    spread = _square("σ")
+    if design.sigma is not None:
+        spread = _square("s", row)
+    elif design.weights is not None:
+        spread = _row(spread, _operator("/"), _index("w", row))
+    law = _row(_index("ε", row), _operator("∼"), _upright("N"), _fence(_number(0), _operator(","), spread))
+    made.append(_math(law))
+    if design.residual is not None:
+        made.append(_correlation(row, design.residual.kind))
+    return made
+
+
+def letters(design: Design) -> dict[str, tuple[str, str]]:
+    """Letter of the random effects of every grouping factor, and index of its levels."""
+    return {
+        factor.name: (LETTERS[k % len(LETTERS)] + more, INDICES[k % len(INDICES)] + more)
+        for k, factor in enumerate(design.factors)
+        for more in ["′" * (k // len(LETTERS))]
+    }
+
+
+def row_index(design: Design) -> str:
+    """Index of a row: with one grouping factor also that of its level."""
+    return "ij" if len(design.factors) == 1 else "i"
 
 
 def numbering(design: Design) -> dict[str, int]:
@@ -57,23 +82,24 @@ def numbering(design: Design) -> dict[str, int]:
 
 
 def _predictor(design: Design, categorical: set[str], number: dict[str, int]) -> str:
-    varying = set(design.effect_labels)
+    row, signs = row_index(design), letters(design)
+    varying = [(label, *signs[part.factor.name]) for part in design.parts for label in part.block.labels]
     terms = []
-    for label in [*design.labels, *(name for name in design.effect_labels if name not in design.labels)]:
-        k = number[label]
-        fixed, random = _index("β", str(k)), _index("b", f"{k}j")
-        if label not in design.labels:
-            coefficient = random
-        elif label in varying:
-            coefficient = _row(fixed, _operator("+"), random)
-            if label != "Intercept":
-                coefficient = _fence(*coefficient)
-        else:
-            coefficient = fixed
+    for label, k in {label: number[label] for label in [*design.labels, *design.effect_labels]}.items():
+        parts = [_index("β", str(k))] if label in design.labels else []
+        parts += [_index(letter, f"{k}{index}") for other, letter, index in varying if other == label]
+        coefficient = parts[0]
+        if len(parts) > 1:
+            sum_ = _listed(parts, "+")
+            coefficient = _row(*sum_) if label == "Intercept" else _fence(*sum_)
         terms.append(
-            coefficient if label == "Intercept" else _row(coefficient, _space(0.15), *_column(label, categorical))
+            coefficient
+            if label == "Intercept"
+            else _row(coefficient, _space(0.15), *_column(label, categorical, row))
         )
-    terms.append(_index("ε", "ij"))
+    if design.offset is not None:
+        terms.append(_index("o", row))
+    terms.append(_index("ε", row))
     pieces: list[list[ET.Element]] = [[]]
     for k, term in enumerate(terms):
         if k and k % PER_LINE == 0 and k < len(terms) - 1:
@@ -81,18 +107,18 @@ def _predictor(design: Design, categorical: set[str], number: dict[str, int]) ->
         if k:
             pieces[-1].append(_operator("+"))
         pieces[-1].append(term)
-    left = [_index("y", "ij"), _operator("=")]
+    left = [_index("y", row), _operator("=")]
     if len(pieces) == 1:
         return _math(_row(*left, *pieces[0]))
     table = ET.Element("mtable")
     for line, content in enumerate(pieces):
-        row = ET.SubElement(table, "mtr")
-        ET.SubElement(row, "mtd", {"class": "left"}).append(_row(*(left if line == 0 else [])))
-        ET.SubElement(row, "mtd", {"class": "right"}).append(_row(*content))
+        across = ET.SubElement(table, "mtr")
+        ET.SubElement(across, "mtd", {"class": "left"}).append(_row(*(left if line == 0 else [])))
+        ET.SubElement(across, "mtd", {"class": "right"}).append(_row(*content))
     return _math(table)
 
 
-def _column(label: str, categorical: set[str]) -> list[ET.Element]:
+def _column(label: str, categorical: set[str], row: str) -> list[ET.Element]:
     """A column of the design, with the indices of its rows."""
     made: list[ET.Element] = []
     for part in re.split(r":(?![^\[(]*[\])])", label):
@@ -102,42 +128,54 @@ def _column(label: str, categorical: set[str]) -> list[ET.Element]:
         else:
             base = _identifier(part)
         made += [_space(0.2)] if made else []
-        made.append(_sub(base, "ij"))
+        made.append(_sub(base, row))
     return made
 
 
-def _correlated(block: Block, number: dict[str, int]) -> str:
+def _correlated(block: Block, number: dict[str, int], letter: str, index: str, own: str) -> str:
     indices = [number[label] for label in block.labels]
-    vector = _fence(*_listed([_index("b", f"{k}j") for k in indices]))
-    law = [vector, _operator("∼"), _upright("N")]
+    vector = _fence(*_listed([_index(letter, f"{k}{index}") for k in indices], ","))
+    sigma = _sub(_upright("Σ"), own) if own else _upright("Σ")
+    law = [vector, _operator("∼"), _upright("N"), _fence(_number(0), _operator(","), sigma)]
     if len(indices) > 3:
-        return _math(_row(*law, _fence(_number(0), _operator(","), _upright("Σ"))))
+        return _math(_row(*law))
     table = ET.Element("mtable", {"class": "matrix"})
     for a in indices:
         row = ET.SubElement(table, "mtr")
         for b in indices:
             low, high = min(a, b), max(a, b)
             cell = (
-                _square("τ", str(a))
+                _square("τ", f"{own}{a}")
                 if a == b
-                else _row(_index("ρ", f"{low}{high}"), _index("τ", str(low)), _index("τ", str(high)))
+                else _row(_index("ρ", f"{own}{low}{high}"), _index("τ", f"{own}{low}"), _index("τ", f"{own}{high}"))
             )
             ET.SubElement(row, "mtd").append(cell)
-    sigma = _row(_upright("Σ"), _operator("="), table)
-    return _math(_row(*law, _fence(_number(0), _operator(","), _upright("Σ")), _operator(","), _space(1.0), sigma))
+    sigma = _sub(_upright("Σ"), own) if own else _upright("Σ")
+    return _math(_row(*law, _operator(","), _space(1.0), _row(sigma, _operator("="), table)))
 
 
-def _independent(label: str, number: dict[str, int]) -> str:
-    k = str(number[label])
-    return _math(
-        _row(_index("b", f"{k}j"), _operator("∼"), _upright("N"), _fence(_number(0), _operator(","), _square("τ", k)))
-    )
+def _independent(k: int, letter: str, index: str, own: str) -> str:
+    law = _fence(_number(0), _operator(","), _square("τ", f"{own}{k}"))
+    return _math(_row(_index(letter, f"{k}{index}"), _operator("∼"), _upright("N"), law))
 
 
-def _listed(parts: list[ET.Element]) -> list[ET.Element]:
+def _correlation(row: str, kind: str) -> str:
+    """Correlation of two residuals of one series."""
+    other = row.replace("i", "i′")
+    pair = _fence(_index("ε", row), _operator(","), _index("ε", other))
+    value = _identifier("ρ")
+    if kind == "ar1":
+        value = ET.Element("msup")
+        value.append(_identifier("ρ"))
+        apart = [_operator("|"), _index("t", row), _operator("−"), _index("t", other), _operator("|")]
+        value.append(_row(*apart))
+    return _math(_row(_upright("Corr"), pair, _operator("="), value))
+
+
+def _listed(parts: list[ET.Element], sign: str) -> list[ET.Element]:
     made: list[ET.Element] = []
     for part in parts:
-        made += [_operator(","), part] if made else [part]
+        made += [_operator(sign), part] if made else [part]
     return made
 
 
@@ -210,6 +248,10 @@ def _square(name: str, index: str = "") -> ET.Element:
 
 
 def _subscript(indices: str) -> ET.Element:
-    """Digits together as a number, letters one by one."""
-    parts = [_leaf("mn" if part.isdigit() else "mi", part) for part in re.findall(r"\d+|\D", indices)]
+    """Digits together as a number, letters and primes one by one."""
+    parts = []
+    for part in re.findall(r"\d+|\D", indices):
+        parts.append(_leaf("mn" if part.isdigit() else "mo" if part == "′" else "mi", part))
+        if part == "′":
+            parts[-1].attrib.update(lspace="0", rspace="0")
     return parts[0] if len(parts) == 1 else _row(*parts)
