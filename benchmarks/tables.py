@@ -30,7 +30,7 @@ NOTES = """\
 - **statsmodels** has no crossed factors: there they are variance components of one group of all rows, with matrices
   of rows x rows; nested ones are variance components within the outer factor. It has no refit: the model is made
   anew from the matrices.
-- **Repeated fits** of REML: 100 new responses of one prepared design; the criterion is the sum of theirs. lme4's
+- **Repeated fits** of REML: 500 new responses of one prepared design; the criterion is the sum of theirs. lme4's
   `refit` (1.1-31) takes the number of fixed effects as one, hence its other optimum.
 - **Peak MB** is the resident memory of the process, Python or R and the data included; where chains are processes,
   of the largest one. A process may have as much address space as the machine has memory.

@@ -109,6 +109,7 @@ def posterior_of(draws: xr.Dataset, design: Design) -> xr.Dataset:
     >>> list(posterior_of(draws, model.design))
     ['Intercept', 'Days', '1|Subject_sigma', 'sigma', '1|Subject']
     """
+    correlations = [names.corr(part.factor.name, part.number) for part in design.parts if part.free]
     wanted = [term.name for term in design.terms]
     for part in design.parts:
         wanted += [names.sd(term.name, part.factor.name) for term in part.block.terms]
@@ -120,12 +121,11 @@ def posterior_of(draws: xr.Dataset, design: Design) -> xr.Dataset:
     variables: dict[str, tuple] = {}
     coords: dict[str, np.ndarray] = {name: np.arange(draws.sizes[name]) for name in (names.CHAIN, names.DRAW)}
     for name in wanted:
-        variables[name] = (draws[name].dims, draws[name].to_numpy())
+        values = draws[name].to_numpy()
+        if name in correlations:  # one exactly, not but for rounding
+            values = np.where(np.eye(values.shape[-1], dtype=bool), 1.0, values)
+        variables[name] = (draws[name].dims, values)
         coords |= {str(dim): draws[dim].to_numpy().astype(str) for dim in draws[name].dims if dim not in coords}
-    for part in design.parts:
-        if part.free:  # exactly, not but for rounding
-            ones = np.arange(part.block.Z.shape[1])
-            variables[names.corr(part.factor.name, part.number)][1][..., ones, ones] = 1.0
     return xr.Dataset(variables, coords)
 
 
@@ -142,18 +142,23 @@ def _dim(model: pm.Model, dim: str, levels: Sequence[str] | np.ndarray | None) -
     return dim
 
 
+def _columns(terms: tuple[Term, ...]) -> Iterator[tuple[Term, slice]]:
+    """Terms and the positions of their columns."""
+    at = 0
+    for term in terms:
+        yield term, slice(at, at + len(term.labels))
+        at += len(term.labels)
+
+
 def _fixed_effects(model: pm.Model, design: Design, priors: Priors) -> Any:
     """X β, (n,)."""
     X = design.X
     centered = design.intercept if priors.centered else None
     found = []
-    at = 0
-    for term in design.terms:
-        width = len(term.labels)
-        name = INTERCEPT_CENTERED if at == centered else term.name
+    for term, where in _columns(design.terms):
+        name = INTERCEPT_CENTERED if where.start == centered else term.name
         dims = _dim(model, names.term_dim(term.name), term.levels)
-        found.append(pt.atleast_1d(variable(name, priors.coefficients[at : at + width], dims)))
-        at += width
+        found.append(pt.atleast_1d(variable(name, priors.coefficients[where], dims)))
     if not found:
         return pt.zeros(design.n)
     beta = pt.concatenate(found)
@@ -162,7 +167,7 @@ def _fixed_effects(model: pm.Model, design: Design, priors: Priors) -> Any:
         means[centered] = 0.0
         X = X - means
         pm.Deterministic(names.INTERCEPT, beta[centered] - (means * beta).sum())
-    return pt.dot(_data(X), beta)
+    return (_data(X) * beta).sum(axis=1)  # a matrix product takes PyTensor several times longer to compile
 
 
 def _residual_sd(design: Design, priors: Priors) -> Any:
@@ -179,7 +184,7 @@ def _random_effects(model: pm.Model, part: Part, priors: tuple[Prior, ...], eta:
     block, factor = part.block, part.factor
     _dim(model, names.levels_dim(factor.name), factor.levels.astype(str))
     sds = []
-    for term, where in _columns_of(part):
+    for term, where in _columns(part.block.terms):
         dims = _dim(model, names.expr_dim(term.name), term.levels)
         sds.append(variable(names.sd(term.name, factor.name), priors[where], dims))
     effects = _correlated(model, part, sds, eta, choice) if part.free else _independent(part, sds, choice)
@@ -189,14 +194,6 @@ def _random_effects(model: pm.Model, part: Part, priors: tuple[Prior, ...], eta:
         of_rows = effect[codes]
         total = total + (of_rows if np.all(column == 1.0) else _data(column) * of_rows)
     return total
-
-
-def _columns_of(part: Part) -> Iterator[tuple[Term, slice]]:
-    """Terms of a block and the positions of their columns."""
-    at = 0
-    for term in part.block.terms:
-        yield term, slice(at, at + len(term.labels))
-        at += len(term.labels)
 
 
 def _effect_dims(term: Term, factor: str) -> tuple[str, ...]:
@@ -231,20 +228,19 @@ def _independent(part: Part, sds: list[Any], choice: str) -> list[Any]:
 
 def _correlated(model: pm.Model, part: Part, sds: list[Any], eta: float, choice: str) -> list[Any]:
     """Effects of a correlated block, (J,) for each column."""
-    factor, size = part.factor.name, part.block.Z.shape[1]
+    factor, terms = part.factor.name, part.block.terms
     _, C = correlated(model, part, eta)
-    sd = pt.stack(
-        [entry for term, of_term in zip(part.block.terms, sds, strict=True) for entry in _entries(term, of_term)]
-    )
-    L = sd[:, None] * C
+    sd = [entry for term, of_term in zip(terms, sds, strict=True) for entry in _entries(term, of_term)]
     if choice == CENTERED:
         dims = (names.levels_dim(factor), names.corr_dims(factor, part.number)[0])
+        L = pt.stack(sd)[:, None] * C
         b = pm.MvNormal(f"{names.corr(factor, part.number)}_effects", 0.0, chol=L, dims=dims)
-        effects = [b[:, i] for i in range(size)]
+        effects = [b[:, i] for i in range(len(sd))]
     else:
-        z = [column for term in part.block.terms for column in _entries(term, _standard(term, factor))]
-        effects = [sum(L[i, j] * z[j] for j in range(i + 1)) for i in range(size)]
-    for term, where in _columns_of(part):
+        z = pt.stack([entry for term in terms for entry in _entries(term, _standard(term, factor))])
+        scaled = (C[:, :, None] * z).sum(axis=1)  # C z, compiled faster
+        effects = [of_column * scaled[i] for i, of_column in enumerate(sd)]
+    for term, where in _columns(terms):
         value = effects[where.start] if term.levels is None else pt.stack(effects[where])
         pm.Deterministic(names.effect(term.name, factor), value, dims=_effect_dims(term, factor))
     return effects

@@ -206,6 +206,11 @@ class Design:
         """Number of levels of each factor, in words: ``"18 levels of Subject"``."""
         return ", ".join(f"{len(factor.levels)} levels of {factor.name}" for factor in self.factors)
 
+    @property
+    def size(self) -> str:
+        """Rows and levels in words."""
+        return ", ".join([f"{self.n} rows", *([self.levels] if self.factors else [])])
+
     def __repr__(self) -> str:
         effects = [
             f"{width} random effect{'s' * (width > 1)} for each of {len(factor.levels)} levels of {factor.name}"
@@ -214,6 +219,6 @@ class Design:
         ]
         if self.residual is not None:
             effects.append(f"residuals {self.residual.text}")
-        return (
-            f"Design({', '.join([f'{self.formula!r}: {self.n} rows', f'{self.X.shape[1]} fixed effects', *effects])})"
-        )
+        p = self.X.shape[1]
+        fixed = f"{p} fixed effect{'s' * (p != 1)}"
+        return f"Design({', '.join([f'{self.formula!r}: {self.n} rows', fixed, *effects])})"

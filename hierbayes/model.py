@@ -481,14 +481,17 @@ class Model:
     def __repr__(self) -> str:
         d = self.design
         dropped = [f"{d.n_dropped} incomplete rows left out"] if d.n_dropped else []
-        return f"Model({', '.join([f'{self.formula!r}: {d.n} rows', *([d.levels] if d.factors else []), *dropped])})"
+        return f"Model({', '.join([f'{self.formula!r}: {d.size}', *dropped])})"
 
 
 def _with_column(data: pd.DataFrame, value: str | ArrayLike | None, name: str) -> tuple[pd.DataFrame, str | None]:
     """A data frame with `value` as a column, and the name of that column."""
     if value is None or isinstance(value, str):
         return data, value
-    values = np.asarray(value, dtype=float)
+    try:
+        values = np.asarray(value, dtype=float)
+    except (TypeError, ValueError):
+        raise DataError(f"{name}= must be the name of a column, or one number a row.") from None
     if values.shape != (len(data),):
         raise DataError(
             f"{name}= has shape {values.shape}, but the data have {len(data)} rows; give one number a row."

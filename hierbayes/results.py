@@ -286,8 +286,7 @@ class RemlFit:
     def __repr__(self) -> str:
         lines = [
             f"{self.method} fit of {self.design.formula}",
-            f"criterion {self.criterion:.4f}, {self.nobs} rows, "
-            + ", ".join(f"{count} levels of {name}" for name, count in self.ngroups.items())
+            f"criterion {self.criterion:.4f}, {self.design.size}"
             + (f" ({self.design.n_dropped} incomplete rows left out)" if self.design.n_dropped else ""),
             self.tidy()[["group", "term", "estimate", "std_error", "conf_low", "conf_high"]].to_string(
                 index=False, na_rep="", float_format=lambda v: f"{v:.4g}"
@@ -530,7 +529,7 @@ class Fit:
         sizes = self.posterior.sizes
         lines = [
             f"Posterior of {self.design.formula}",
-            f"{sizes['chain']} chains of {sizes['draw']} draws, {self.design.n} rows, {self.design.levels}",
+            f"{sizes['chain']} chains of {sizes['draw']} draws, {self.design.size}",
             self.tidy()[["group", "term", "estimate", "std_error", "conf_low", "conf_high"]].to_string(
                 index=False, na_rep="", float_format=lambda v: f"{v:.4g}"
             ),

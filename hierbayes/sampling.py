@@ -190,7 +190,7 @@ def start(target: Target, optimum: Optimum) -> np.ndarray:
         ]
     )
     positive = target.kinds == LOG
-    theta[positive] = np.maximum(theta[positive], 1e-3 * np.abs(theta[positive]).max())
+    theta[positive] = np.maximum(theta[positive], 1e-3 * np.abs(theta[positive]).max(initial=0.0))
     return target.unconstrain(theta)
 
 

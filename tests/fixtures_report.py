@@ -34,6 +34,41 @@ def _gaps() -> pd.DataFrame:
     return data
 
 
+def _schools() -> pd.DataFrame:
+    """Coaching in eight schools (Rubin 1981)."""
+    y, se = [28, 8, -3, 7, -1, 1, 18, 12], [15, 10, 16, 11, 9, 11, 10, 18]
+    return pd.DataFrame({"school": list("ABCDEFGH"), "y": y, "se": se})
+
+
+def _series() -> pd.DataFrame:
+    """30 children measured every other year, a few measurements missing; AR(1) residuals."""
+    rng = np.random.default_rng(11)
+    child, age = np.repeat(np.arange(30), 5), np.tile([8, 10, 12, 14, 16], 30)
+    e = rng.normal(size=(30, 5))
+    for k in range(1, 5):
+        e[:, k] = 0.6 * e[:, k - 1] + 0.8 * e[:, k]
+    data = pd.DataFrame({"child": child, "age": age, "sex": np.where(child % 2, "m", "f")})
+    data["size"] = 16 + 0.5 * age + 1.5 * (data["sex"] == "m") + e.ravel()
+    return data.drop(index=[1, 7, 23]).reset_index(drop=True)
+
+
+def _surveys() -> pd.DataFrame:
+    """Sleepstudy as if every row were a mean of several measurements, above a known base."""
+    rng = np.random.default_rng(3)
+    data = hb.load_data("sleepstudy")
+    return data.assign(n=rng.integers(1, 9, len(data)), base=rng.normal(100.0, 5.0, len(data)))
+
+
+def _answers() -> pd.DataFrame:
+    """20 people answer 12 of 70 items each: slopes of people, intercepts of items, in two arms."""
+    rng = np.random.default_rng(5)
+    person, item = np.repeat(np.arange(20), 12), rng.integers(0, 70, 240)
+    x = rng.normal(size=240)
+    b = rng.normal(size=(20, 2)) * [1.0, 0.5]
+    y = b[person, 0] + (0.5 + b[person, 1]) * x + rng.normal(size=70)[item] + rng.normal(size=240)
+    return pd.DataFrame({"y": y, "x": x, "arm": np.where(person % 2, "p", "q"), "person": person, "item": item})
+
+
 STUDIES: dict[str, tuple[str, Callable[[], pd.DataFrame]]] = {
     "slopes": ("Reaction ~ Days + (Days | Subject)", lambda: hb.load_data("sleepstudy")),
     "uncorrelated": ("Reaction ~ Days + (Days || Subject)", lambda: hb.load_data("sleepstudy")),
@@ -42,7 +77,21 @@ STUDIES: dict[str, tuple[str, Callable[[], pd.DataFrame]]] = {
     "categories": ("angle ~ recipe * temp + (1 | recipe:replicate)", lambda: hb.load_data("cake")),
     "gaps": ("Reaction ~ Days + (Days | Subject)", _gaps),
     "crowd": ("y ~ x + (x | g)", _crowd),
+    "crossed": ("diameter ~ 1 + (1 | plate) + (1 | sample)", lambda: hb.load_data("Penicillin")),
+    "nested": ("strength ~ 1 + (1 | batch/cask)", lambda: hb.load_data("Pastes")),
+    "answers": ("y ~ x * arm + (1 | item) + (x | person)", _answers),
+    "meta": ("y ~ 1 + (1 | school)", _schools),
+    "series": ("size ~ age + sex", _series),
+    "symmetry": ("size ~ age + (1 | sex)", _series),
+    "weights": ("Reaction ~ Days + offset(base) + (Days | Subject)", _surveys),
 }
+OPTIONS: dict[str, dict[str, str]] = {
+    "meta": {"se": "se"},
+    "series": {"residual": "ar1(age | child)"},
+    "symmetry": {"residual": "cs(child)"},
+    "weights": {"weights": "n"},
+}
+"""Further arguments of the models."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +110,7 @@ def study(name: str) -> Study:
     formula, make = STUDIES[name]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", HierbayesWarning)
-        model = hb.Model(formula, make())
+        model = hb.Model(formula, make(), **OPTIONS.get(name, {}))
         reml = model.reml()
         ranef = "summary" if name == "crowd" else "auto"
         fit = model.fit(draws=200, tune=300, chains=2 if name == "crowd" else 4, seed=1, ranef=ranef, progress=False)

@@ -119,6 +119,38 @@ def test_fit_prints_both_inferences_side_by_side():
     assert "posterior: 95% equal-tailed intervals; seed 1" in out
 
 
+def test_fit_of_crossed_factors():
+    out, _ = run("fit Penicillin 'diameter ~ 1 + (1 | plate) + (1 | sample)' --method reml")
+    assert "144 rows, 24 levels of plate, 6 levels of sample" in out
+    wanted = hb.Model("diameter ~ 1 + (1 | plate) + (1 | sample)", hb.load_data("Penicillin")).reml().tidy()
+    for group in ("plate", "sample"):
+        row = next(line for line in out.splitlines() if line.split()[:2] == [group, "sd(Intercept)"])
+        assert float(row.split()[2]) == pytest.approx(wanted.set_index("group")["estimate"][group], abs=5e-4)
+    read = json.loads(run("fit Penicillin 'diameter ~ 1 + (1 | plate) + (1 | sample)' --method reml --json")[0])
+    assert read["levels"] == {"plate": 24, "sample": 6}
+
+
+def test_weights_standard_errors_and_residual_correlation():
+    data = hb.load_data("sleepstudy").assign(n=lambda d: 1 + d["Days"] % 3, e=lambda d: 20.0 + d["Days"])
+    data.to_csv("s.csv", index=False)
+    for options, formula, arguments in (
+        ("--weights n", "Reaction ~ Days + (1 | Subject)", {"weights": "n"}),
+        ("--se e", "Reaction ~ Days + (1 | Subject)", {"se": "e"}),
+        ("--residual 'ar1(Days | Subject)'", "Reaction ~ Days", {"residual": "ar1(Days | Subject)"}),
+        ("--residual 'cs(Subject)' --weights n", "Reaction ~ Days", {"residual": "cs(Subject)", "weights": "n"}),
+    ):
+        read = json.loads(run(f"fit s.csv '{formula}' --method reml --json {options}")[0])
+        wanted = hb.Model(formula, data, **arguments).reml()
+        assert read["reml"]["criterion"] == pytest.approx(wanted.criterion)
+        assert [row["term"] for row in read["reml"]["estimates"]] == wanted.tidy()["term"].tolist()
+        assert read.get("residual") == arguments.get("residual")
+    out, _ = run(f"fit s.csv 'Reaction ~ Days' --residual 'ar1(Days | Subject)' {SHORT}")
+    assert "180 rows, residuals ar1(Days | Subject)" in out
+    row = next(line for line in out.splitlines() if line.split()[:2] == ["Residual", "rho"])
+    assert all(len(number.partition(".")[2]) == 3 for number in row.split()[2:])
+    assert "levels" not in out
+
+
 def test_a_missing_standard_error_is_a_dash():
     out, err = run("fit Dyestuff2 --method reml")
     row = next(line for line in out.splitlines() if "sd(Intercept)" in line)
@@ -178,6 +210,7 @@ def write_files():
     data.assign(x=np.nan).to_csv("missing_column.csv", index=False)
     data.assign(x=range(30), z=range(0, 60, 2)).to_csv("deficient.csv", index=False)
     data.assign(Yield="much").to_csv("text.csv", index=False)
+    data.assign(w=[0.0, *[1.0] * 29], day=[0, 1, 2.5, 4, 5] * 6, half="x").to_csv("more.csv", index=False)
     Path("picture.csv").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(range(256)))
     Path("latin.csv").write_bytes("größe,y\n1,2\n".encode("latin-1"))
     Path("prose.csv").write_text("It was a dark and stormy night.\nThe rain fell in torrents.\n")
@@ -204,15 +237,14 @@ WRONG = {
     "header.csv 'y ~ 1 + (1 | g)'": "no rows",
     "good.csv": "A CSV file needs a formula",
     "sleepstdy": "Did you mean 'sleepstudy'?",
-    "Penicillin": "give a formula with one grouping factor",
-    "cbpp": "give a formula with one grouping factor",
+    "cbpp": "give a formula with",
     "good.csv 'Yeild ~ 1 + (1 | Batch)'": "Did you mean 'Yield'?",
     "good.csv 'Yield ~ source + (1 | Batch)'": "The formula uses 'source'",
     "good.csv 'Yield ~ (1 | Batch'": "a parenthesis is not closed",
     "good.csv 'Yield ~ ~ (1 | Batch)'": "does not parse",
     "good.csv 'Yield ~ 1'": "has no random effect",
     "good.csv ''": "The formula must be a text",
-    "Penicillin 'diameter ~ 1 + (1 | plate) + (1 | sample)'": "several grouping factors",
+    "Pastes 'strength ~ 1 + (1 | sample) + (1 | batch:cask)'": "'sample' and 'batch:cask' make the same groups",
     "one_level.csv 'Yield ~ 1 + (1 | one)'": "'one' has one level",
     "many_levels.csv 'Yield ~ 1 + (1 | row)'": "'row' has as many levels as there are rows",
     "constant.csv 'Yield ~ 1 + (1 | Batch)'": "'Yield' has the same value in every row",
@@ -220,6 +252,19 @@ WRONG = {
     "missing_column.csv 'Yield ~ x + (1 | Batch)'": "'x' has no value at all",
     "deficient.csv 'Yield ~ x + z + (1 | Batch)'": "'z' of the fixed effects is a linear combination of 'x'",
     "text.csv 'Yield ~ 1 + (1 | Batch)'": "'Yield' is text",
+    "more.csv 'Yield ~ 1 + (1 | Batch)' --weights u": "weights= uses 'u', which is not a column of the data",
+    "more.csv 'Yield ~ 1 + (1 | Batch)' --weights ''": "weights= uses '', which is not a column of the data",
+    "more.csv 'Yield ~ 1 + (1 | Batch)' --weights w": "a weight must be a positive number",
+    "more.csv 'Yield ~ 1 + (1 | Batch)' --weights half": "a weight must be a positive number",
+    "more.csv 'Yield ~ 1 + (1 | Batch)' --se w": "a standard error must be a positive number",
+    "more.csv 'Yield ~ 1 + (1 | Batch)' --se w --weights w": "Give weights or se, not both",
+    "more.csv 'Yield ~ 1 + (1 | Batch)' --residual ma1": "residual='ma1' is not a structure",
+    "more.csv 'Yield ~ 1 + (1 | Batch)' --residual ''": "residual='' is not a structure",
+    "more.csv 'Yield ~ 1' --residual 'cs(Bach)'": "Did you mean 'Batch'?",
+    "more.csv 'Yield ~ 1' --residual 'ar1(day | Batch)' --se Yield --colour": "--colour",
+    "more.csv 'Yield ~ 1' --residual 'ar1(half | Batch)'": "must be numbers or dates",
+    "more.csv 'Yield ~ 1 + (1 | Batch)' --residual 'cs(Batch)'": "say the same",
+    "good.csv 'Yield ~ 1 + (1 | Batch)' --se": "'--se'",
     "": "Missing argument 'NAME-OR-CSV'",
     "good.csv 'Yield ~ 1 + (1 | Batch)' surplus": "surplus",
     "good.csv 'Yield ~ 1 + (1 | Batch)' --draws 0": "'--draws'",

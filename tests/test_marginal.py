@@ -7,26 +7,42 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from oracle import (
+    ALL,
     CASES,
+    FLAT,
+    MANY,
+    STUDENT,
     assert_gradient,
-    centred,
-    correlation_from_partials,
+    conditional_effects,
+    covariance_at,
     covariance_of,
     dense,
     differences,
+    expected_density,
+    gls,
     joint_conditional,
     log_density,
     make_design,
+    normal,
+    oracle_loglik,
+    prior_arrays,
+    priors_of,
+    response_covariance,
+    rho_at,
+    sigma_at,
+    some_theta,
 )
 
+from hierbayes.kernel_marginal import deviance
 from hierbayes.marginal import Marginal
 from hierbayes.moments import take_moments
-from hierbayes.priors import Prior, Priors
 
 VALUE = 1e-9
 """Relative, against the dense oracle."""
 VALUE_AT_RATIO = 1e-7
 """Relative, for sd/σ up to 1e4: of the sixteen digits of K, twice the digits of the ratio cancel."""
+NEAR_ONE = 1e-8
+"""Relative, where R has a condition number of 1e4 or more."""
 REPARAMETRISED = 1e-8
 """Relative, where one side carries predictors around 2000 through a change of coordinates."""
 CONDITIONAL = 1e-8
@@ -34,66 +50,9 @@ CONDITIONAL = 1e-8
 MONTE_CARLO = 5.0
 """Standard errors; about 150 comparisons at a fixed seed stay inside unless something is wrong."""
 
-SEVERAL = pytest.mark.parametrize("name", CASES)
-WITH_PREDICTORS = pytest.mark.parametrize("name", [name for name, d in CASES.items() if d.X.shape[1] > 1])
-
-
-def some_theta(design, seed=0, kept=()):
-    rng = np.random.default_rng(seed)
-    layout = design.layout
-    sd, partial = rng.uniform(0.3, 2.0, layout.q), rng.uniform(-0.8, 0.8, layout.n_partial)
-    return np.concatenate([sd, partial, rng.uniform(0.5, 1.5, 1), kept])
-
-
-def covariance_at(design, theta):
-    """Σ of the definition, block by block."""
-    layout = design.layout
-    Sigma = np.zeros((layout.q, layout.q))
-    at = layout.q
-    for where, free in zip(layout.slices, layout.correlated, strict=True):
-        size = where.stop - where.start
-        corr = np.eye(size)
-        if free:
-            corr = correlation_from_partials(theta[at : at + size * (size - 1) // 2], size)
-            at += size * (size - 1) // 2
-        Sigma[where, where] = covariance_of(theta[where], corr)
-    return Sigma
-
-
-def sigma_at(design, theta):
-    return theta[design.layout.q + design.layout.n_partial]
-
-
-def normal(mu, sigma):
-    return Prior("Normal", {"mu": mu, "sigma": sigma})
-
-
-FLAT = Prior("Flat", {})
-STUDENT = Prior("StudentT", {"nu": 4.0, "mu": 0.0, "sigma": 2.0})
-
-
-def priors_of(design, coefficients, centered):
-    half = Prior("HalfNormal", {"sigma": 1.0})
-    layout = design.layout
-    return Priors(tuple(coefficients), centered, (half,) * layout.q, half, (1.0,) * len(layout.sizes))
-
-
-def prior_arrays(coefficients):
-    mean = np.array([prior.args.get("mu", 0.0) for prior in coefficients])
-    sd = np.array([prior.args["sigma"] if prior.name == "Normal" else np.inf for prior in coefficients])
-    return mean, sd
-
-
-def expected_density(design, theta, priors, X=None):
-    data = dense(design)
-    kept = np.zeros(data.X.shape[1], dtype=bool)
-    mean, sd = np.zeros(len(kept)), np.full(len(kept), np.inf)
-    if priors is not None:
-        kept = np.array([prior.name not in ("Normal", "Flat") for prior in priors.coefficients])
-        mean, sd = prior_arrays(priors.coefficients)
-        X = centred(data.X) if priors.centered else None
-    values = theta[len(theta) - kept.sum() :]
-    return log_density(data, covariance_at(design, theta), sigma_at(design, theta), kept, values, mean, sd, X)
+SEVERAL = pytest.mark.parametrize("name", ALL)
+WITH_PREDICTORS = pytest.mark.parametrize("name", [name for name, d in ALL.items() if d.X.shape[1] > 1])
+WITH_EFFECTS = pytest.mark.parametrize("name", [name for name, d in ALL.items() if d.factors])
 
 
 def check(design, priors, theta, rtol=VALUE):
@@ -109,13 +68,13 @@ def check(design, priors, theta, rtol=VALUE):
 
 @SEVERAL
 def test_restricted_likelihood(name):
-    check(CASES[name], None, some_theta(CASES[name]))
+    check(ALL[name], None, some_theta(ALL[name]))
 
 
 @SEVERAL
 @pytest.mark.parametrize("centered", [False, True], ids=["as it is", "centred"])
 def test_normal_priors_are_integrated(name, centered):
-    design = CASES[name]
+    design = ALL[name]
     coefficients = [normal(0.5 * k - 0.3, 0.7 + k) for k in range(design.X.shape[1])]
     check(design, priors_of(design, coefficients, centered), some_theta(design))
 
@@ -123,7 +82,7 @@ def test_normal_priors_are_integrated(name, centered):
 @SEVERAL
 @pytest.mark.parametrize("centered", [False, True], ids=["as it is", "centred"])
 def test_other_priors_are_kept(name, centered):
-    design = CASES[name]
+    design = ALL[name]
     p = design.X.shape[1]
     check(design, priors_of(design, [STUDENT] * p, centered), some_theta(design, kept=np.linspace(-1.0, 1.0, p)))
 
@@ -136,7 +95,7 @@ def test_other_priors_are_kept(name, centered):
     ids=["flat and normal", "normal and kept", "kept and flat", "all three"],
 )
 def test_mixed_priors(name, centered, pattern):
-    design = CASES[name]
+    design = ALL[name]
     p = design.X.shape[1]
     coefficients = [pattern[k % len(pattern)] for k in range(p)]
     kept = sum(prior is STUDENT for prior in coefficients)
@@ -146,7 +105,7 @@ def test_mixed_priors(name, centered, pattern):
 @SEVERAL
 def test_keeping_every_coefficient_gives_the_likelihood(name):
     """`kept` overrules the priors: that is the likelihood that ML maximises."""
-    design = CASES[name]
+    design = ALL[name]
     p = design.X.shape[1]
     beta = np.linspace(-0.5, 0.5, p)
     theta = some_theta(design, kept=beta)
@@ -174,18 +133,25 @@ def test_no_intercept():
 
 @pytest.mark.parametrize("zero", [(0,), (1,), (2,), (0, 1), (0, 1, 2)], ids=str)
 @pytest.mark.parametrize(
-    "name", ["three effects", "three effects, uncorrelated", "two blocks", "one effect and a pair"]
-)
+    "name",
+    [
+        "three effects", "three effects, uncorrelated", "two blocks", "one effect and a pair", "two crossed, slopes",
+        "chain of three", "nested within crossed", "crossed, known σ", "AR(1) and a nested pair",
+        "compound symmetry in two crossed",
+    ],
+)  # fmt: skip
 def test_standard_deviations_of_zero(name, zero):
-    theta = some_theta(CASES[name])
+    theta = some_theta(ALL[name])
     theta[list(zero)] = 0.0
-    check(CASES[name], None, theta)
+    check(ALL[name], None, theta)
 
 
 @pytest.mark.parametrize("r", [1.0 - 1e-5, -1.0 + 1e-5, 1.0 - 1e-12, -1.0 + 1e-12])
-@pytest.mark.parametrize("name", ["slope, unbalanced", "three effects", "balanced slope"])
+@pytest.mark.parametrize(
+    "name", ["slope, unbalanced", "three effects", "balanced slope", "two crossed, slopes", "chain of three, slopes"]
+)
 def test_partial_correlations_near_one(name, r):
-    design = CASES[name]
+    design = ALL[name]
     theta = some_theta(design)
     theta[design.layout.q] = r
     marginal = Marginal(design)
@@ -204,9 +170,11 @@ def test_partial_correlations_near_one(name, r):
     )
 
 
-@pytest.mark.parametrize("name", ["slope, unbalanced", "three effects"])
+@pytest.mark.parametrize(
+    "name", ["slope, unbalanced", "three effects", "two crossed, slopes", "chain of three, slopes"]
+)
 def test_partial_correlations_of_exactly_one(name):
-    design = CASES[name]
+    design = ALL[name]
     theta = some_theta(design)
     theta[design.layout.q] = -1.0
     np.testing.assert_allclose(
@@ -214,10 +182,59 @@ def test_partial_correlations_of_exactly_one(name):
     )
 
 
+WITH_RESIDUAL = pytest.mark.parametrize("name", [name for name, d in MANY.items() if d.residual is not None])
+
+
+@WITH_RESIDUAL
+@pytest.mark.parametrize("r", [-0.999, -0.5, 0.0, 0.5, 0.999])
+def test_residual_correlations_over_their_range(name, r):
+    """At the middle of the range AR(1) is independence; near its ends R is nearly singular."""
+    design = ALL[name]
+    marginal = Marginal(design)
+    theta = some_theta(design)
+    at = marginal.places.rho
+    theta[at] = r
+    value, gradient = marginal.log_density(theta)
+    np.testing.assert_allclose(value, expected_density(design, theta, None), rtol=VALUE if abs(r) < 0.9 else NEAR_ONE)
+
+    def along(x):  # on the scale of the sampler, where the density is smooth up to the ends
+        moved = theta.copy()
+        moved[at] = np.tanh(x[0])
+        return marginal.log_density(moved)[0]
+
+    assert_gradient(np.array([gradient[at] * (1.0 - r * r)]), differences(along, np.array([np.arctanh(r)])))
+
+
+@WITH_RESIDUAL
+def test_no_residual_correlation_is_the_model_without(name):
+    design = ALL[name]
+    theta = some_theta(design)
+    at = Marginal(design).places.rho
+    low, high = design.residual.bounds
+    theta[at] = -2.0 * low / (high - low) - 1.0
+    assert Marginal(design).rho(theta[at]) == pytest.approx(0.0, abs=1e-15)
+    if design.factors:
+        plain = replace(design, residual=None)
+        value, gradient = Marginal(plain).log_density(np.delete(theta, at))
+        found, found_gradient = Marginal(design).log_density(theta)
+        np.testing.assert_allclose(found, value, rtol=VALUE)
+        np.testing.assert_allclose(
+            np.delete(found_gradient, at), gradient, rtol=VALUE, atol=VALUE * np.abs(gradient).max()
+        )
+
+
+@WITH_RESIDUAL
+@pytest.mark.parametrize("r", [-1.0, 1.0, 1.5, np.nan])
+def test_residual_correlations_out_of_range_are_impossible(name, r):
+    theta = some_theta(ALL[name])
+    theta[Marginal(ALL[name]).places.rho] = r
+    assert Marginal(ALL[name]).log_density(theta)[0] == -np.inf
+
+
 @SEVERAL
 @pytest.mark.parametrize("ratio", [1e-6, 1e-3, 1e2, 1e4])
 def test_variance_ratios_far_from_one(name, ratio):
-    design = CASES[name]
+    design = ALL[name]
     theta = some_theta(design)
     theta[: design.layout.q] *= ratio
     np.testing.assert_allclose(
@@ -229,15 +246,17 @@ def test_variance_ratios_far_from_one(name, ratio):
 @pytest.mark.parametrize("setting", ["flat", "normal", "mixed", "mixed, centred"])
 def test_what_double_precision_cannot_tell_is_not_probable(name, setting):
     """Sums of squares that are nothing but rounding could turn negative, and an impossible θ into the best of all."""
-    design = CASES[name]
+    design = ALL[name]
     marginal = Marginal(design, settings(design)[setting])
     theta = some_theta(design, kept=np.full(int(marginal.kept.sum()), 0.6))
     here = marginal.log_density(theta)[0]
-    q, at_sigma = design.layout.q, design.layout.q + design.layout.n_partial
-    for factor in 10.0 ** np.arange(5, 22):
-        for where, by in ((slice(at_sigma, at_sigma + 1), 1.0 / factor), (slice(0, q), factor)):
+    places = marginal.places
+    moves = [] if places.sigma is None else [(slice(places.sigma, places.sigma + 1), -1)]
+    moves += [(places.sds, 1)] if design.factors else []
+    for power in range(5, 22):
+        for where, sign in moves:
             moved = theta.copy()
-            moved[where] *= by
+            moved[where] *= 10.0 ** (sign * power)
             assert marginal.log_density(moved)[0] < here
 
 
@@ -248,12 +267,15 @@ def test_what_double_precision_cannot_tell_is_not_probable(name, setting):
 @pytest.mark.parametrize("scale", [1e-8, 1e8])
 def test_the_unit_of_the_response(name, scale):
     """With y → c y and θ → c θ the density changes by c⁻ⁿ, and what is integrated by cᵖ."""
-    design = CASES[name]
+    design = ALL[name]
     p = design.X.shape[1]
-    scaled = replace(design, y=scale * design.y)
+    scaled = replace(design, y=scale * design.y, offset=None if design.offset is None else scale * design.offset)
+    if design.sigma is not None:  # standard errors of the rows have the unit of the response too
+        scaled = replace(scaled, weights=design.weights / scale**2)
     theta = some_theta(design)
     other = theta.copy()
-    variable = np.r_[np.arange(design.layout.q), len(theta) - 1]
+    places = Marginal(design).places
+    variable = [*range(design.layout.q), *([] if places.sigma is None else [places.sigma])]
     other[variable] *= scale
     value, gradient = Marginal(design).log_density(theta)
     found, found_gradient = Marginal(scaled).log_density(other)
@@ -356,23 +378,39 @@ def test_far_predictors_normal_uncentred():
 class Prescribed(np.random.Generator):
     """A generator whose standard normal numbers are given, so that a draw shows its mean or its factor."""
 
-    def __init__(self, values):
+    def __init__(self, *values):
         super().__init__(np.random.PCG64(0))
-        self.values = values
+        self.values = list(values)
 
     def standard_normal(self, size):
-        """Return the given numbers."""
-        return self.values.reshape(size).copy()
+        """Return the given numbers, part by part."""
+        return self.values.pop(0).reshape(size).copy()
 
 
-def draw(marginal, theta, noise):
-    """Draws (β, b), effects level by level, from rows of noise for the coefficients and the effects."""
-    m = marginal.moments
-    free = int((~marginal.kept).sum())
-    given = marginal.condition(np.tile(theta, (len(noise), 1)), Prescribed(noise[:, :free]))
-    z = np.ascontiguousarray(noise[:, free:].reshape(len(noise), m.J, m.q).transpose(0, 2, 1))
-    marginal.draw_effects(given, z, slice(0, m.J), slice(0, len(noise)))
-    return np.concatenate([given.fixef, z.transpose(0, 2, 1).reshape(len(noise), -1)], axis=1)
+def noise_sizes(marginal):
+    """How much noise the coefficients, the effects of all factors but the leaves, and the leaves take."""
+    m, design = marginal.moments, marginal.design
+    leaves = 0
+    if design.factors:
+        where = design.effects_of(design.factors[marginal.leaf])
+        leaves = (where.stop - where.start) * len(design.factors[marginal.leaf].levels)
+    return int((~marginal.kept).sum()), 0 if m.forest is None else m.forest.rest_size, leaves
+
+
+def draw(marginal, thetas, noise):
+    """Draws (β, b), effects factor by factor and level by level, from rows of noise."""
+    free, rest, leaves = noise_sizes(marginal)
+    given = marginal.condition(thetas, Prescribed(noise[:, :free], noise[:, free : free + rest]))
+    found = [given.fixef]
+    for position, factor in enumerate(marginal.design.factors):
+        if position == marginal.leaf:
+            J = len(factor.levels)
+            b = np.ascontiguousarray(noise[:, free + rest :].reshape(len(noise), J, leaves // J).transpose(0, 2, 1))
+            marginal.draw_effects(given, b, slice(0, J), slice(0, len(noise)))
+        else:
+            b = marginal.rest_effects(given, position)
+        found.append(b.transpose(0, 2, 1).reshape(len(noise), -1))
+    return np.concatenate(found, axis=1)
 
 
 def expected_conditional(design, theta, priors):
@@ -392,7 +430,12 @@ def expected_conditional(design, theta, priors):
     values = theta[len(theta) - kept.sum() :]
     part = replace(data, X=X[:, ~kept], y=data.y - X[:, kept] @ values)
     m, V = joint_conditional(
-        part, covariance_at(design, theta), sigma_at(design, theta), mean[~kept], np.diag(precision[~kept])
+        part,
+        covariance_at(design, theta),
+        sigma_at(design, theta),
+        mean[~kept],
+        np.diag(precision[~kept]),
+        rho_at(design, theta),
     )
     # back to all coefficients, uncentred
     free = int((~kept).sum())
@@ -422,47 +465,46 @@ def settings(design):
 @pytest.mark.parametrize("setting", ["flat", "normal", "centred", "mixed", "mixed, centred"])
 def test_the_conditional_of_coefficients_and_effects_is_exact(name, setting):
     """No noise gives the mean; one unit of noise at a time gives a factor of the covariance."""
-    design = CASES[name]
+    design = ALL[name]
     priors = settings(design)[setting]
     marginal = Marginal(design, priors)
     theta = some_theta(design, kept=np.full(int(marginal.kept.sum()), 0.6))
-    free = int((~marginal.kept).sum())
-    size = free + marginal.moments.q * marginal.moments.J
-    draws = draw(marginal, theta, np.vstack([np.zeros(size), np.eye(size)]))
+    size = sum(noise_sizes(marginal))
+    draws = draw(marginal, np.tile(theta, (size + 1, 1)), np.vstack([np.zeros(size), np.eye(size)]))
     mean, covariance = expected_conditional(design, theta, priors)
     np.testing.assert_allclose(draws[0], mean, rtol=0, atol=CONDITIONAL * np.abs(mean).max())
     columns = (draws[1:] - draws[0]).T
     np.testing.assert_allclose(columns @ columns.T, covariance, rtol=0, atol=CONDITIONAL * np.abs(covariance).max())
 
 
+@pytest.mark.parametrize("name", ["slope, unbalanced", "nested pair, inner first", "two crossed, slopes"])
 @pytest.mark.parametrize("zero", [0, 1])
-def test_an_effect_without_variance_is_zero_in_every_draw(zero):
-    design = CASES["slope, unbalanced"]
+def test_an_effect_without_variance_is_zero_in_every_draw(name, zero):
+    design = ALL[name]
     theta = some_theta(design)
     theta[zero] = 0.0
     marginal = Marginal(design)
-    rng = np.random.default_rng(0)
-    draws = draw(marginal, theta, rng.standard_normal((50, 2 + 2 * marginal.moments.J)))
-    effects = draws[:, 2:].reshape(50, -1, 2)
-    np.testing.assert_allclose(effects[:, :, zero], 0.0, atol=1e-12)
-    assert effects[:, :, 1 - zero].std() > 0.1
+    size = sum(noise_sizes(marginal))
+    draws = draw(marginal, np.tile(theta, (50, 1)), np.random.default_rng(0).standard_normal((50, size)))
+    slots = design.X.shape[1] + dense(design).slots(0)
+    np.testing.assert_allclose(draws[:, slots[:, zero]], 0.0, atol=1e-12)
+    assert draws[:, slots[:, 1 - zero]].std() > 0.1
     mean, _ = expected_conditional(design, theta, None)
-    np.testing.assert_allclose(draw(marginal, theta, np.zeros((1, draws.shape[1])))[0], mean, atol=CONDITIONAL)
+    np.testing.assert_allclose(draw(marginal, theta[None], np.zeros((1, size)))[0], mean, atol=CONDITIONAL)
 
 
+@pytest.mark.parametrize(
+    "name", ["slope, one huge level", "nested within crossed, slopes", "AR(1) and a nested pair", "crossed, known σ"]
+)
 @pytest.mark.parametrize("setting", ["flat", "mixed, centred"])
-def test_random_draws_have_the_exact_moments(setting):
-    design = CASES["slope, one huge level"]
+def test_random_draws_have_the_exact_moments(name, setting):
+    design = ALL[name]
     priors = settings(design)[setting]
     marginal = Marginal(design, priors)
-    m = marginal.moments
     theta = some_theta(design, kept=np.full(int(marginal.kept.sum()), 0.6))
     draws = 40_000
-    rng = np.random.default_rng(1)
-    given = marginal.condition(np.tile(theta, (draws, 1)), rng)
-    z = rng.standard_normal((draws, m.q, m.J))
-    marginal.draw_effects(given, z, slice(0, m.J), slice(0, draws))
-    found = np.concatenate([given.fixef, z.transpose(0, 2, 1).reshape(draws, -1)], axis=1)
+    noise = np.random.default_rng(1).standard_normal((draws, sum(noise_sizes(marginal))))
+    found = draw(marginal, np.tile(theta, (draws, 1)), noise)
     mean, covariance = expected_conditional(design, theta, priors)
     sd = np.sqrt(np.diag(covariance))
     random = sd > 0  # a kept coefficient without centring does not vary
@@ -475,37 +517,136 @@ def test_random_draws_have_the_exact_moments(setting):
     assert np.abs(z_cov).max() < MONTE_CARLO
 
 
-def test_every_draw_uses_its_own_theta():
+@pytest.mark.parametrize(
+    "name",
+    ["more levels than a chunk", "many levels", "chain and two crossed, slopes", "AR(1) and a nested pair",
+     "AR(1) within the levels"],
+)  # fmt: skip
+def test_every_draw_uses_its_own_theta(name):
     """Many θ at once give what each gives alone, for any slice of draws and levels."""
-    design = CASES["more levels than a chunk"]
+    design = ALL[name]
     marginal = Marginal(design)
-    m = marginal.moments
     thetas = np.array([some_theta(design, seed) for seed in range(5)])
-    noise = np.random.default_rng(2).standard_normal((5, m.p + m.q * m.J))
-    alone = np.array([draw(marginal, theta, row[None])[0] for theta, row in zip(thetas, noise, strict=True)])
-    given = marginal.condition(thetas, Prescribed(noise[:, : m.p]))
-    np.testing.assert_array_equal(given.fixef, alone[:, : m.p])
-    z = np.ascontiguousarray(noise[:, m.p :].reshape(5, m.J, m.q).transpose(0, 2, 1))
+    free, rest, leaves = noise_sizes(marginal)
+    noise = np.random.default_rng(2).standard_normal((5, free + rest + leaves))
+    alone = np.array([draw(marginal, theta[None], row[None])[0] for theta, row in zip(thetas, noise, strict=True)])
+    np.testing.assert_allclose(draw(marginal, thetas, noise), alone, rtol=1e-12, atol=1e-12)
+    given = marginal.condition(thetas, Prescribed(noise[:, :free], noise[:, free : free + rest]))
+    slots = design.X.shape[1] + dense(design).slots(marginal.leaf)
+    J, q = slots.shape
+    z = np.ascontiguousarray(noise[:, free + rest :].reshape(5, J, q).transpose(0, 2, 1))
     for draws in (slice(0, 2), slice(2, 5)):
-        for levels in (slice(0, 70), slice(70, m.J)):
+        for levels in (slice(0, J // 2), slice(J // 2, J)):
             part = np.ascontiguousarray(z[draws, :, levels])
-            marginal.draw_effects(given, part, levels, draws)
+            marginal.draw_effects(given.only(slice(None)), part, levels, draws)
             np.testing.assert_allclose(
-                part.transpose(0, 2, 1).reshape(len(part), -1),
-                alone[draws, m.p + levels.start * m.q : m.p + levels.stop * m.q],
-                rtol=1e-12,
-                atol=1e-12,
+                part.transpose(0, 2, 1), alone[draws][:, slots[levels]], rtol=1e-12, atol=1e-12
             )
 
 
-def test_conditionals_carry_what_the_effects_need():
-    design = CASES["slope, unbalanced"]
+@pytest.mark.parametrize(
+    "name", ["slope, one huge level", "chain and two crossed, slopes", "AR(1) and a nested pair"]
+)
+def test_threads_share_the_work_and_change_nothing(name):
+    marginal = Marginal(ALL[name])
+    thetas = np.array([some_theta(ALL[name], seed) for seed in range(23)])
+    one, three = (marginal.condition(thetas, np.random.default_rng(0), threads) for threads in (1, 3))
+    for part in ("fixef", "t", "relative", "sigma", "rho", "L", "rest"):
+        np.testing.assert_array_equal(getattr(one, part), getattr(three, part))
+
+
+@SEVERAL
+def test_conditionals_carry_what_the_effects_need(name):
+    design = ALL[name]
     marginal = Marginal(design)
     theta = some_theta(design)
     given = marginal.condition(theta[None], np.random.default_rng(0))
-    np.testing.assert_allclose(given.L[0] @ given.L[0].T, covariance_at(design, theta), rtol=1e-12)
+    np.testing.assert_allclose(given.L[0] @ given.L[0].T, covariance_at(design, theta), rtol=1e-12, atol=1e-12)
     assert given.sigma[0] == sigma_at(design, theta)
-    np.testing.assert_allclose(given.relative[0], marginal.moments.E @ given.L[0] / given.sigma[0], rtol=1e-12)
+    assert given.rho[0] == pytest.approx(rho_at(design, theta), rel=1e-12)
+    expected = marginal.moments.E @ given.L[0] / given.sigma[0]
+    np.testing.assert_allclose(given.relative[0], expected, rtol=1e-12, atol=1e-12)
+
+
+def t_of(marginal, beta):
+    """(-γ, 1) of some coefficients."""
+    m = marginal.moments
+    return np.array([*-(m.R @ (beta - m.ols) / m.scale), 1.0])
+
+
+@WITH_EFFECTS
+def test_blups_and_their_covariances(name):
+    """Conditional mean and covariance of the effects of every level, given data, coefficients and variances."""
+    design = ALL[name]
+    marginal = Marginal(design)
+    theta = some_theta(design, 1)
+    sigma, rho, Sigma = sigma_at(design, theta), rho_at(design, theta), covariance_at(design, theta)
+    relative = marginal.moments.E @ np.linalg.cholesky(Sigma) / sigma
+    beta = np.linspace(0.5, 1.5, design.X.shape[1])
+    mean, covariance = conditional_effects(dense(design), Sigma, sigma, beta, rho)
+    blups = marginal.blups(relative, t_of(marginal, beta), rho)
+    covariances = marginal.conditional_covariance(relative, sigma, rho)
+    assert len(blups) == len(covariances) == len(design.factors)
+    for f, (values, matrices) in enumerate(zip(blups, covariances, strict=True)):
+        slots = dense(design).slots(f)
+        assert values.shape == slots.T.shape
+        np.testing.assert_allclose(values.T, mean[slots], rtol=0, atol=CONDITIONAL * np.abs(mean).max())
+        for columns, matrix in zip(slots, matrices, strict=True):
+            expected = covariance[np.ix_(columns, columns)]
+            np.testing.assert_allclose(matrix, expected, rtol=0, atol=CONDITIONAL * np.abs(covariance).max())
+
+
+# --- what REML and ML maximise ----------------------------------------------------------------------
+
+
+def some_x(design, seed=0):
+    """Free entries of Λ, and last artanh r."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.nonzero(design.layout.mask)
+    return (
+        np.append(rng.standard_normal(len(rows)), rng.uniform(-1.0, 1.0, int(design.residual is not None))),
+        rows,
+        columns,
+    )
+
+
+@SEVERAL
+@pytest.mark.parametrize("restricted", [True, False], ids=["REML", "ML"])
+def test_the_profiled_likelihood(name, restricted):
+    """Its value is the dense oracle's at the σ and β that it reports, and no other σ is better; its gradient is exact."""
+    design = ALL[name]
+    marginal = Marginal(design)
+    m = marginal.moments
+    x, rows, columns = some_x(design)
+    value, gradient, sigma, t, chol = deviance(x, rows, columns, restricted, marginal.packed, *marginal.plan)
+    relative = np.zeros((m.q, m.q))
+    relative[rows, columns] = x[: len(rows)]
+    sigma *= m.scale
+    factor = np.linalg.solve(m.E, relative) * sigma if m.q else relative
+    rho = marginal.rho(np.tanh(x[-1])) if design.residual is not None else 0.0
+    dof = m.n - m.p if restricted else m.n
+    constant = 2.0 * dof * np.log(m.scale) - 2.0 * m.constant
+    if restricted:
+        constant += 2.0 * np.log(np.diag(m.R)).sum()
+    method = "REML" if restricted else "ML"
+    best = oracle_loglik(design, factor @ factor.T, sigma, method, rho)
+    np.testing.assert_allclose(value + constant, -2.0 * best, rtol=VALUE)
+    if design.sigma is None:
+        for other in (0.999 * sigma, 1.001 * sigma):
+            assert oracle_loglik(design, factor @ factor.T * (other / sigma) ** 2, other, method, rho) < best
+    else:
+        assert sigma == pytest.approx(design.sigma, rel=1e-12)
+    data = dense(design)
+    V = response_covariance(data, factor @ factor.T, sigma, rho)
+    beta, covariance = gls(data.y, data.X, V)
+    np.testing.assert_allclose(m.ols - m.scale * np.linalg.solve(m.R, t[:-1]), beta, rtol=CONDITIONAL)
+    half = np.linalg.inv(chol.T @ m.R) * sigma
+    np.testing.assert_allclose(half @ half.T, covariance, rtol=0, atol=CONDITIONAL * np.abs(covariance).max())
+
+    def along(x):
+        return deviance(x, rows, columns, restricted, marginal.packed, *marginal.plan)[0]
+
+    assert_gradient(gradient, differences(along, x))
 
 
 def test_moments_are_taken_once():

@@ -51,12 +51,33 @@ def test_estimates_are_where_the_tables_say():
             assert_allclose(interval.get_xdata(), [row["conf_low"], row["conf_high"]])
 
 
+def test_every_parameter_of_several_factors_and_of_the_residuals_has_a_name():
+    for name, titles in {
+        "crossed": ["sd(Intercept) of plate", "sd(Intercept) of sample", "sigma (residual sd)"],
+        "series": ["age", "sex[m]", "sigma (residual sd)", "rho (residual correlation)"],
+        "meta": ["sd(Intercept) of school"],
+    }.items():
+        made = study(name)
+        panels = shown(estimates_figure(made.reml.tidy(), made.fit.tidy()))
+        assert [panel.get_title(loc="left") for panel in panels] == ["Intercept", *titles]
+
+
 def test_a_missing_interval_is_not_drawn():
     made = study("singular")
     panel = shown(estimates_figure(made.reml.tidy(), made.fit.tidy()))[1]
     assert points(panel, style.REML) == [0.0]
     lines = [line for line in panel.get_lines() if len(line.get_xdata()) == 2]
     assert [line.get_color() for line in lines] == [style.POSTERIOR.color]
+
+
+def test_an_interval_without_end_leaves_the_posterior_visible():
+    made = study("intercepts")
+    reml, posterior = made.reml.tidy(), made.fit.tidy()
+    reml.loc[1, "conf_high"] = 1e6
+    panel = shown(estimates_figure(reml, posterior))[1]
+    low, high = panel.get_xlim()
+    assert high < 30 * (posterior.loc[1, "conf_high"] - posterior.loc[1, "conf_low"])
+    assert low < reml.loc[1, "estimate"] < high
 
 
 def test_few_levels_are_drawn_one_by_one():
@@ -69,6 +90,17 @@ def test_few_levels_are_drawn_one_by_one():
         assert_allclose(points(panel, style.REML), part["blup"])
         assert_allclose(points(panel, style.POSTERIOR), part["mean"])
     assert [label.get_text() for label in left.get_yticklabels()] == list(first["level"])
+
+
+def test_levels_of_one_of_several_factors_are_drawn():
+    made = study("crossed")
+    for factor, levels in {"plate": 24, "sample": 6}.items():
+        (panel,) = shown(shrinkage_figure(made.table, factor))
+        part = made.table[made.table["group"] == factor].sort_values("mean", kind="stable")
+        assert len(part) == levels
+        assert_allclose(points(panel, style.REML), part["blup"])
+        assert [label.get_text() for label in panel.get_yticklabels()] == list(part["level"])
+        assert panel.get_ylabel() == factor
 
 
 def test_a_far_estimate_is_drawn_at_the_edge_and_a_missing_one_not_at_all():
@@ -135,7 +167,7 @@ def test_marks_differ_without_colour():
 
 @pytest.mark.parametrize("name", ["slopes", "crowd"])
 def test_svg_is_well_formed_and_the_same_at_every_run(name):
-    table, factor = study(name).table, study(name).model.design.factor.name
+    table, factor = study(name).table, study(name).model.design.factors[0].name
     first = to_svg(shrinkage_figure(table, factor), "one")
     with mpl.rc_context({"font.size": 30, "axes.facecolor": "red", "lines.linewidth": 9, "svg.hashsalt": "x"}):
         again = to_svg(shrinkage_figure(table, factor), "one")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import warnings
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -14,17 +15,19 @@ import bambi as bmb
 import numpy as np
 import pandas as pd
 import pytest
-from fixtures_report import LEVELS, STUDIES, page, study
+from fixtures_report import LEVELS, OPTIONS, STUDIES, page, study
 
 import hierbayes as hb
 from hierbayes.cli import app
 from hierbayes.errors import ConvergenceWarning, HierbayesWarning, OutputError, SingularFit
 from hierbayes.report import provenance, sections
 from hierbayes.report.estimates import Estimate, Side, side_by_side
-from hierbayes.report.findings import _agreement, _average
+from hierbayes.report.findings import _agreement, _average, _series
+from hierbayes.report.rows import row_facts
 from hierbayes.report.symbols import equations
 
 EVERY = pytest.mark.parametrize("name", sorted(STUDIES))
+RUN = provenance.Run(1, 4, 1000, 1000, 0.95, 10, {})
 VOID = {"meta", "br", "hr", "img", "input", "link", "col"}
 
 
@@ -152,7 +155,8 @@ def test_page_asks_for_nothing_from_outside(name):
 def test_tables_and_figures_are_described_and_scroll_on_their_own(name):
     read = Page(page(name))
     kinds = [tag for tag, _ in read.elements]
-    assert kinds.count("table") == kinds.count("caption") >= 5
+    pooled = bool(study(name).model.design.factors)
+    assert kinds.count("table") == kinds.count("caption") >= (5 if pooled else 4)
     assert all(attrs.get("scope") for attrs in read.all("th"))
     for (tag, attrs), parents in zip(read.elements, read.parents, strict=True):
         if tag in ("table", "svg", "math"):
@@ -160,7 +164,7 @@ def test_tables_and_figures_are_described_and_scroll_on_their_own(name):
         if tag == "svg":
             assert attrs["role"] == "img"
             assert len(attrs["aria-label"]) > 30
-    assert kinds.count("svg") == kinds.count("figure") == kinds.count("figcaption") >= 2
+    assert kinds.count("svg") == kinds.count("figure") == kinds.count("figcaption") >= (2 if pooled else 1)
 
 
 def test_page_adapts_to_phone_paper_and_dark():
@@ -181,7 +185,10 @@ def test_every_estimate_is_in_the_table(name):
     rows = [row for row in Page(page(name)).table("Parameter", "REML")[2:] if len(row) > 1]
     columns = ["estimate", "std_error", "conf_low", "conf_high"]
     reml, posterior = made.reml.tidy(), made.fit.tidy()
-    assert [row[0] for row in rows] == list(reml["term"])
+    groups = reml["group"].where(reml["term"].str.contains(r"\(") & reml["group"].notna(), "")
+    several = len(set(groups) - {""}) > 1
+    labels = reml["term"] + (" of " + groups).where((groups != "") & several, "")
+    assert [row[0] for row in rows] == list(labels)
     for row, (_, a), (_, b) in zip(rows, reml.iterrows(), posterior.iterrows(), strict=True):
         values = [*a[columns], *b[columns], (a["estimate"] - b["estimate"]) / b["std_error"]]
         assert all(close(text, value) for text, value in zip(row[1:], values, strict=True)), row
@@ -191,7 +198,7 @@ def test_every_estimate_is_in_the_table(name):
 def test_findings_come_before_everything_and_hold_both_intervals(name):
     text = Page(page(name)).text
     rows = side_by_side(study(name).reml.tidy(), study(name).fit.tidy())
-    first = text[text.index("Findings Data Model") : text.index("Variables of the formula")]
+    first = text[text.index("Findings Data Model") : text.index("Variables of the ")]
     for row in rows:
         if row.kind == "fixed" and (row.label != "Intercept" or "95% interval" not in first):
             for side in (row.reml, row.posterior):
@@ -276,6 +283,141 @@ def test_agreement_in_words():
     assert re.findall(r"x\d", many.evidence) == ["x7", "x6", "x5", "x4"]
 
 
+def test_crossed_and_nested_factors_are_put_in_words():
+    text = Page(page("crossed")).text
+    assert "plate has 24 levels, with 6 rows each. sample has 6 levels, with 24 rows each." in text
+    assert "plate and sample are crossed: all 144 combinations of their levels occur." in text
+    assert "Averages differ between the levels of sample, with" in text
+    text = Page(page("nested")).text
+    assert "batch:cask is nested in batch: every level of batch:cask lies within one level of batch." in text
+    assert "Averages differ between the levels of batch:cask within batch, with" in text
+    assert "(but not of those nested in it, which are part of the level)" in text
+    assert "item and person are partly crossed:" in Page(page("answers")).text
+
+
+@pytest.mark.parametrize("name", ["crossed", "nested"])
+def test_every_factor_has_its_share_of_the_variance(name):
+    made = study(name)
+    variances = made.reml.varcorr.set_index("group")["vcov"]
+    draws = made.fit.parameter_draws()["ran_pars"] ** 2
+    total = draws.sum(axis=1)
+    text = Page(page(name)).text
+    for factor in made.model.design.factors:
+        share = draws[factor.name, "sd(Intercept)"] / total
+        low, high = np.quantile(share, [0.025, 0.975])
+        within = " within batch" if ":" in factor.name else ""
+        by_reml = variances[factor.name] / variances.sum()
+        assert (
+            f"Differences between levels of {factor.name}{within} make up {by_reml:.0%} of the variance "
+            f"that the predictors leave (REML; posterior mean {share.mean():.0%}, 95% interval "
+            f"{low:.0%} to {high:.0%})."
+        ) in text
+
+
+def test_every_factor_has_its_effects():
+    read = Page(page("answers"))
+    factors = ["item", "person"]
+    assert [f"Levels of {name}" in read.text for name in factors] == [True, True]
+    labels = [attrs["aria-label"] for attrs in read.all("svg")]
+    assert [sum(f"levels of {name} without pooling" in str(label) for label in labels) for name in factors] == [1, 1]
+    levels = [table for table in read.tables if table[0][0] == "Level"]
+    assert [len(table) - 2 for table in levels] == [50, 20, 20]
+    part = study("answers").table.query("group == 'person' and effect == 'x'")
+    for row, (_, wanted) in zip(levels[2][2:], part.iterrows(), strict=True):
+        assert row[0] == wanted["level"]
+        columns = ["no_pooling", "blup", "blup_sd", "mean", "sd", "q2.5", "q97.5"]
+        assert all(close(cell.strip(), wanted[column]) for cell, column in zip(row[2:], columns, strict=True))
+
+
+def test_known_standard_errors_leave_no_sigma():
+    read = Page(page("meta"))
+    text = read.text
+    assert "The residual standard deviation of every row is known, its standard error se, and is not" in text
+    assert "There is no residual standard deviation to estimate" in text
+    assert "NUTS sampled sd(Intercept) only." in text
+    assert not any(row[0].strip() == "sigma" for table in read.tables for row in table)
+    assert "make up" not in text
+    assert "σ" not in text
+
+
+def test_a_model_without_random_effects_speaks_of_none():
+    read = Page(page("series"))
+    text = read.text
+    for absent in ("level of", "levels of", "partial pooling", "BLUP", "Group effects", "random effects per level"):
+        assert absent not in text
+    assert "There are no random effects." in text
+    assert "Residuals are correlated within 30 series, one for each child, with 4 to 5 rows each, 5 in the" in text
+    assert "; some of them have gaps." in text
+    assert "NUTS sampled sigma and rho only." in text
+    rho = study("series").reml.rho
+    assert f"Residuals of the same child where age differs by 2 have a correlation of {rho:.3f}." in text
+    assert "one step is a difference of 2 in age" in text
+    roles = {row[0].strip(): row[1] for row in read.table("Variable")[1:]}
+    assert (roles["child"], roles["age"]) == ("series of the residuals", "predictor, time of the residuals")
+    assert text.startswith("size by child: REML and posterior")
+
+
+def test_compound_symmetry_in_words():
+    text = Page(page("symmetry")).text
+    assert "every two of them equally (compound symmetry)" in text
+    rho = study("symmetry").reml.rho
+    assert f"Residuals of the same child have a correlation of {rho:.3f}." in text
+    assert "It takes no account of the correlation of the residuals." in text
+    assert "Uniform(lower=-0.25, upper=1)" in text
+
+
+def test_weights_and_offset_in_words():
+    read = Page(page("weights"))
+    assert "A known offset, base, is added to it." in read.text
+    assert (
+        "The rows have precision weights, n: the residual variance of a row is σ² divided by its weight" in read.text
+    )
+    assert "No pooling is weighted least squares" in read.text
+    roles = {row[0].strip(): row[1] for row in read.table("Variable")[1:]}
+    assert (roles["n"], roles["base"], roles["Days"]) == ("precision weight", "offset", "predictor")
+    data = study("weights").model.data
+    constant = hb.Model("Reaction ~ 1 + offset(base) + (1 | Subject)", data, weights=data["n"])
+    row = side_by_side(*(constant.reml().tidy(),) * 2)[0]
+    assert _average(row, constant.design, data, "95%", {}).claim.startswith(
+        "The average Reaction less its offset is "
+    )
+
+
+def test_a_correlation_that_is_not_there_is_not_claimed():
+    rng = np.random.default_rng(2)
+    data = pd.DataFrame({"y": rng.normal(size=60), "t": np.tile(np.arange(6), 10), "g": np.repeat(np.arange(10), 6)})
+    model = hb.Model("y ~ 1", data, residual="ar1(t | g)")
+    tidy = model.reml().tidy()
+    rows = side_by_side(tidy, tidy)
+    said = _series(model.design, rows, data, "95%")[0]
+    assert said.claim == "The data do not settle whether residuals of the same g are correlated."
+    assert said.evidence.endswith("Both intervals include zero.")
+    apart = [*rows[:-1], replace(rows[-1], posterior=Side(0.2, 0.05, 0.1, 0.3))]
+    assert _series(model.design, apart, data, "95%")[0].claim.startswith("The two inferences differ on whether")
+    alone = [*rows[:-1], replace(apart[-1], reml=Side(0.2, np.nan, np.nan, np.nan))]
+    said = _series(model.design, alone, data, "95%")[0]
+    assert said.claim == "Residuals of the same g where t differs by 1 have a correlation of 0.200."
+    assert "The posterior interval excludes zero." in said.evidence
+
+
+@pytest.mark.parametrize(
+    ("residual", "time", "step"),
+    [("ar1(t | g)", "t", "0.25"), ("ar1(day | g)", "day", "7 days"), ("ar1(1 | g)", None, ""), ("cs(g)", None, "")],
+)
+def test_steps_of_time(residual, time, step):
+    rng = np.random.default_rng(2)
+    data = pd.DataFrame(
+        {"y": rng.normal(size=20), "t": np.tile(np.arange(5) * 0.25, 4), "g": np.repeat(list("abcd"), 5)}
+    )
+    data["day"] = pd.Timestamp("2020-01-06") + pd.to_timedelta(np.tile(np.arange(5), 4) * 7, unit="D")
+    model = hb.Model("y ~ 1", data, residual=residual)
+    facts = row_facts(model.design, model.data)
+    assert (facts.time, facts.step) == (time, step)
+    values = {row["name"]: row["summary"] for row in sections.data_section(model)["variables"]}
+    if time == "day":
+        assert values["day"] == "from 2020-01-06 00:00:00 to 2020-02-03 00:00:00"
+
+
 def test_a_transformed_response_is_still_the_response():
     data = hb.load_data("Dyestuff")
     section = sections.data_section(hb.Model("np.log(Yield) ~ 1 + (1 | Batch)", data))
@@ -298,7 +440,7 @@ def test_priors_are_listed_with_their_origin():
         "Subject_corr": bmb.Prior("LKJ", eta=2),
     }
     model = hb.Model(STUDIES["slopes"][0], hb.load_data("sleepstudy"), priors=priors, center_predictors=False)
-    section = sections.priors_section(model)
+    section = sections.priors_section(model, RUN)
     listed = {row["label"]: (row["prior"], row["origin"]) for row in section["rows"]}
     assert listed["Days"] == ("Laplace(mu=0, b=10)", "given")
     assert listed["sd(Intercept)"] == ("HalfNormal(sigma=50)", "given")
@@ -318,6 +460,22 @@ def test_priors_are_listed_with_their_origin():
         name: str(prior) for name, prior in priors.items()
     }
     assert "center_predictors=False" in reproduced["code"]
+
+
+def test_priors_of_several_factors_and_of_the_residual_correlation():
+    listed = {row["label"]: row["prior"] for row in sections.priors_section(study("answers").model, RUN)["rows"]}
+    assert {"sd(Intercept) of item", "sd(x) of person", "correlation of Intercept, x of person", "sigma"} <= set(
+        listed
+    )
+    formula, make = STUDIES["series"]
+    for residual, prior, said in (
+        ("ar1(age | child)", "LKJ(eta=2)", "proportional to (1 − rho²) to the power of 1."),
+        ("cs(child)", "LKJ(eta=2)", "range, −0.250 to 1, scaled to 0 to 1, the density Beta(2, 2)."),
+    ):
+        model = hb.Model(formula, make(), residual=residual, priors={"rho": bmb.Prior("LKJ", eta=2)})
+        section = sections.priors_section(model, RUN)
+        assert section["rows"][-1] == {"label": "rho", "prior": prior, "origin": "given"}
+        assert said in section["rho"]
 
 
 def test_convergence_table_holds_the_diagnostics():
@@ -370,6 +528,30 @@ def test_equations_are_well_formed_and_name_the_predictors(name, count):
     }
     assert texts[0] == wanted[name]
     assert texts[-1] == "εij∼N(0,σ2)"
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("crossed", ["yi=β0+b0j+c0k+εi", "b0j∼N(0,τb02)", "c0k∼N(0,τc02)", "εi∼N(0,σ2)"]),
+        (
+            "answers",
+            ["yi=β0+b0j+c0k+(β1+c1k)xi+β2[arm=q]i+β3xi[arm=q]i+εi", "b0j∼N(0,τb02)",
+             "(c0k,c1k)∼N(0,Σc),Σc=τc02ρc01τc0τc1ρc01τc0τc1τc12", "εi∼N(0,σ2)"],
+        ),
+        ("meta", ["yij=β0+b0j+εij", "b0j∼N(0,τ02)", "εij∼N(0,sij2)"]),
+        ("series", ["yi=β0+β1agei+β2[sex=m]i+εi", "εi∼N(0,σ2)", "Corr(εi,εi′)=ρ|ti−ti′|"]),
+        ("symmetry", ["yij=β0+b0j+β1ageij+εij", "b0j∼N(0,τ02)", "εij∼N(0,σ2)", "Corr(εij,εi′j)=ρ"]),
+        (
+            "weights",
+            ["yij=β0+b0j+(β1+b1j)Daysij+oij+εij", "(b0j,b1j)∼N(0,Σ),Σ=τ02ρ01τ0τ1ρ01τ0τ1τ12", "εij∼N(0,σ2/wij)"],
+        ),
+    ],
+)  # fmt: skip
+def test_equations_of_every_kind_of_model(name, wanted):
+    model = study(name).model
+    made = equations(model.design, sections.categorical(model.data))
+    assert ["".join(ET.fromstring(equation).itertext()) for equation in made] == wanted
 
 
 def test_text_of_the_data_cannot_break_the_page():
@@ -426,6 +608,59 @@ def test_the_command_of_the_report_makes_the_report_again(tmp_path, monkeypatch,
         app(shlex.split(command)[1:])
     assert (ended.value.code, capsys.readouterr().out) == (0, "wrote categories.html\n")
     assert Path("categories.html").read_text(encoding="utf-8") == page("categories")
+
+
+@pytest.mark.parametrize("name", ["series", "meta"])
+def test_columns_and_structures_of_the_rows_are_part_of_the_code_and_of_the_command(name, tmp_path, monkeypatch):
+    formula, make = STUDIES[name]
+    monkeypatch.chdir(tmp_path)
+    make().to_csv("rows.csv", index=False)
+    option, value = next(iter(OPTIONS[name].items()))
+    arguments = ["report", "rows.csv", formula, f"--{option}", value, "--seed", "1", "--draws", "30", "--tune", "50"]
+    with pytest.raises(SystemExit) as ended:
+        app([*arguments, "-o", "x.html"])
+    assert ended.value.code == 0
+    first = Path("x.html").read_text(encoding="utf-8")
+    words = "".join(Page(first).words)
+    command = re.search(r"^ *(hierbayes report .*)$", words, re.MULTILINE)[1]
+    with pytest.raises(SystemExit) as ended:
+        app(shlex.split(command)[1:])
+    assert (ended.value.code, Path("x.html").read_text(encoding="utf-8")) == (0, first)
+    code = words[words.index("import hierbayes") : words.index("On the command line")]
+    assert f'data, {option}="{value}")' in code
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", HierbayesWarning)  # a short run on purpose
+        exec(code, {})
+    before, again = (
+        text.partition('id="reproduce"')[0] for text in (first, Path("x.html").read_text(encoding="utf-8"))
+    )
+    assert before == again
+
+
+def test_what_was_sampled_and_how_is_said():
+    model = study("crossed").model
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", HierbayesWarning)  # a short run on purpose
+        fit = model.fit(draws=30, tune=50, seed=1, chains=2, progress=False, parameterization="centered")
+        read = Page(sections_page(model, fit))
+    assert (
+        "NUTS sampled all random effects along with everything else, "
+        "(Intercept | plate) centred and (Intercept | sample) centred, as asked for."
+    ) in read.text
+    assert "integrated out" not in read.text
+    assert "parameterization='centered'" in read.text
+    assert "The command line has no options" in read.text
+    assert "integrated out" in Page(page("crossed")).text
+
+
+def test_an_array_of_weights_leaves_a_placeholder():
+    data = hb.load_data("sleepstudy")
+    model = hb.Model(STUDIES["slopes"][0], data, weights=np.linspace(1, 2, len(data)))
+    section = sections.reproduce_section(model, provenance.run_of(study("slopes").fit), Path("x.html"), None, 0.95)
+    assert section["source"] == "sleepstudy"
+    assert "weights = ..." in section["code"]
+    assert "data, weights=weights)" in section["code"]
+    assert section["command"] == ""
 
 
 def test_data_sets_are_recognised_by_their_contents():
@@ -524,6 +759,12 @@ def test_a_fit_of_another_model_is_refused(tmp_path):
     other = hb.Model("Reaction ~ Days + (1 | Subject)", hb.load_data("sleepstudy"))
     with pytest.raises(ValueError, match="another model"):
         hb.report(other, tmp_path / "x.html", fit=study("slopes").fit)
+    for arguments in ({"weights": "Days"}, {"residual": "ar1(Days | Subject)"}):
+        data = hb.load_data("sleepstudy").assign(Days=lambda d: d["Days"] + 1)
+        same = hb.Model(STUDIES["slopes"][0], data)
+        other = hb.Model(STUDIES["slopes"][0], data, **arguments)
+        with pytest.raises(ValueError, match="another model"):
+            hb.report(other, tmp_path / "x.html", fit=replace(study("slopes").fit, design=same.design))
     with pytest.raises(ValueError, match="between 0 and 1"):
         hb.report(study("slopes").model, tmp_path / "x.html", fit=study("slopes").fit, conf_level=95)
     assert list(tmp_path.iterdir()) == []
@@ -534,6 +775,11 @@ def test_numbers_far_from_one_are_powers_of_ten():
     rows = side_by_side(*(two := (hb.Model("Yield ~ 1 + (1 | Batch)", data).reml().tidy(),) * 2))
     assert rows[0].cells()[0] == "1.528×10⁻¹¹"
     assert close(rows[0].cells()[0], two[0]["estimate"][0])
+
+
+def test_an_interval_without_end_leaves_the_other_numbers_their_digits():
+    row = Estimate("sd", "sd(x)", "x", Side(0.0427, 0.377, 1e-9, 1.427e6), Side(0.1312, 0.07, 0.0051, 0.2853))
+    assert row.cells() == ["0.0427", "0.3770", "0.0000", "1.427×10⁶", "0.1312", "0.0700", "0.0051", "0.2853", "−1.26"]
 
 
 def test_an_unnamed_source_leaves_a_placeholder():

@@ -29,22 +29,23 @@ def test_no_pooling_is_least_squares_within_each_level():
     made = study("slopes")
     data = made.model.data
     own = [np.polyfit(part["Days"], part["Reaction"], 1)[::-1] for _, part in data.groupby("Subject")]
-    assert_allclose(no_pooling(made.reml), np.array(own) - made.reml.fixef.to_numpy(), atol=1e-8)
+    assert_allclose(no_pooling(made.reml)["Subject"], np.array(own) - made.reml.fixef.to_numpy(), atol=1e-8)
 
 
 def test_table_holds_what_the_fits_say():
     made = study("slopes")
-    table, levels = made.table, made.model.design.factor.levels
+    table, levels = made.table, made.model.design.factors[0].levels
     assert list(table.columns) == [
-        "effect", "level", "rows", "no_pooling", "blup", "blup_sd", "mean", "sd", "q2.5", "q97.5",
+        "group", "effect", "level", "rows", "no_pooling", "blup", "blup_sd", "mean", "sd", "q2.5", "q97.5",
     ]  # fmt: skip
     assert len(table) == 36
+    assert set(table["group"]) == {"Subject"}
     for effect in ("Intercept", "Days"):
         part = table[table["effect"] == effect].set_index("level")
         assert list(part.index) == list(levels)
         assert_allclose(part["blup"], made.reml.ranef["Subject"][effect])
         assert_allclose(part["blup_sd"], made.reml.ranef_sd["Subject"][effect])
-        posterior = made.fit.ranef().xs(effect, level="term")
+        posterior = made.fit.ranef()["Subject"].xs(effect, level="term")
         for column in ("mean", "sd", "q2.5", "q97.5"):
             assert_allclose(part[column], posterior[column])
     assert (table["rows"] == 10).all()
@@ -75,7 +76,7 @@ def test_levels_without_an_estimate_of_their_own_are_missing():
     data = data.drop(index=data.index[g == 9][1:])  # one row
     data = data.drop(index=data.index[data["g"] == 12][2:])  # two rows: a line through both
     reml = hb.Model("y ~ x + (x | g)", data).reml()
-    own = no_pooling(reml)
+    own = no_pooling(reml)["g"]
     assert sorted(set(np.flatnonzero(np.isnan(own).any(axis=1)))) == [5, 9]
     assert np.isnan(own[[5, 9]]).all()
     here = data[data["g"] == 12]
@@ -84,8 +85,9 @@ def test_levels_without_an_estimate_of_their_own_are_missing():
 
 def test_a_predictor_far_from_zero_costs_no_digits():
     data = hb.load_data("sleepstudy")
-    near = no_pooling(hb.Model("Reaction ~ Days + (Days | Subject)", data).reml())
-    far = no_pooling(hb.Model("Reaction ~ Days + (Days | Subject)", data.assign(Days=data["Days"] + 2000)).reml())
+    near = no_pooling(hb.Model("Reaction ~ Days + (Days | Subject)", data).reml())["Subject"]
+    moved = data.assign(Days=data["Days"] + 2000)
+    far = no_pooling(hb.Model("Reaction ~ Days + (Days | Subject)", moved).reml())["Subject"]
     assert_allclose(far[:, 1], near[:, 1], atol=1e-6)
 
 
@@ -96,6 +98,82 @@ def test_ten_thousand_levels():
     assert made.table.loc[alone, "no_pooling"].isna().all()
     assert made.table.loc[made.table["rows"] > 1, "no_pooling"].notna().all()
     assert np.isfinite(made.table[["blup", "blup_sd", "mean", "sd", "q2.5", "q97.5"]].to_numpy()).all()
+
+
+NESTED = {"nested": {"batch": ["batch:cask"]}}
+"""Factors that are part of the levels of another."""
+
+
+@pytest.mark.parametrize("name", ["crossed", "nested", "answers", "meta", "weights", "symmetry"])
+def test_no_pooling_of_every_factor_is_weighted_least_squares_on_what_the_others_leave(name):
+    made = study(name)
+    design, reml = made.model.design, made.reml
+    w = np.ones(design.n) if design.weights is None else design.weights
+    offset = 0.0 if design.offset is None else design.offset
+    columns = {
+        factor.name: np.concatenate([block.Z for block in design.blocks if block.factor is factor], axis=1)
+        for factor in design.factors
+    }
+    for factor in design.factors:
+        left = design.y - offset - design.X @ reml.fixef.to_numpy()
+        for other in design.factors:
+            if other is not factor and other.name not in NESTED.get(name, {}).get(factor.name, []):
+                effects = reml.ranef[other.name].loc[other.levels[other.codes]].to_numpy()
+                left = left - (columns[other.name] * effects).sum(axis=1)
+        table = made.table[made.table["group"] == factor.name]
+        own = table.set_index(["level", "effect"])["no_pooling"]
+        for j, level in enumerate(factor.levels):
+            here = factor.codes == j
+            Z = columns[factor.name][here] * np.sqrt(w[here])[:, None]
+            if np.linalg.matrix_rank(Z) < Z.shape[1]:
+                assert own[level].isna().all()
+                continue
+            wanted = np.linalg.lstsq(Z, left[here] * np.sqrt(w[here]))[0]
+            assert_allclose(own[level], wanted, rtol=1e-6, atol=1e-8)
+            assert (table.loc[table["level"] == level, "rows"] == here.sum()).all()
+
+
+def test_a_batch_without_pooling_is_its_mean_although_its_casks_are_in_the_model():
+    made = study("nested")
+    table = made.table.set_index(["group", "level"])
+    data = made.model.data
+    mean = made.reml.fixef["Intercept"]
+    batches = data.groupby("batch")["strength"].mean()
+    assert_allclose(table.loc["batch", "no_pooling"], batches - mean)
+    casks = data.groupby(data["batch"] + ":" + data["cask"])["strength"].mean()
+    around = table.loc["batch", "blup"].loc[[name.split(":")[0] for name in casks.index]].to_numpy()
+    assert_allclose(table.loc["batch:cask", "no_pooling"], casks - mean - around)
+
+
+def test_table_of_several_factors_goes_factor_by_factor():
+    made = study("answers")
+    assert list(dict.fromkeys(zip(made.table["group"], made.table["effect"], strict=True))) == [
+        ("item", "Intercept"), ("person", "Intercept"), ("person", "x"),
+    ]  # fmt: skip
+    for name, table in made.table.groupby("group"):
+        for effect, part in table.groupby("effect"):
+            part = part.set_index("level")
+            posterior = made.fit.ranef()[name].xs(effect, level="term")
+            assert list(part.index) == list(posterior.index)
+            assert_allclose(part["mean"], posterior["mean"])
+            assert_allclose(part["q97.5"], posterior["q97.5"])
+            assert_allclose(part["blup"], made.reml.ranef[name][effect])
+            assert_allclose(part["blup_sd"], made.reml.ranef_sd[name][effect])
+
+
+def test_known_standard_errors_leave_each_study_its_own_result():
+    made = study("meta")
+    assert_allclose(made.table["no_pooling"], made.model.data["y"] - made.reml.fixef["Intercept"])
+    assert (made.table["rows"] == 1).all()
+
+
+def test_without_random_effects_there_is_nothing_to_shrink():
+    made = study("series")
+    assert list(made.table.columns) == list(study("slopes").table.columns)
+    assert len(made.table) == 0
+    assert no_pooling(made.reml) == {}
+    assert slope_predictor(made.model.design, made.model.data) is None
+    assert lines_of("series")[1] is None
 
 
 def lines_of(name, **arguments):
@@ -117,7 +195,8 @@ def test_lines_of_every_kind_of_pooling():
         NONE: np.polyfit(here["Days"], here["Reaction"], 1),
         REML: (made.reml.fixef + made.reml.ranef["Subject"].loc["335"])[["Days", "Intercept"]],
         POSTERIOR: (
-            made.fit.tidy().set_index("term")["estimate"][["Intercept", "Days"]] + made.fit.ranef().loc["335", "mean"]
+            made.fit.tidy().set_index("term")["estimate"][["Intercept", "Days"]]
+            + made.fit.ranef()["Subject"].loc["335", "mean"]
         )[["Days", "Intercept"]],
     }.items():
         assert_allclose(ends(lines, "335", pooling), [0, intercept, 9, intercept + 9 * slope], rtol=1e-6)
@@ -158,10 +237,47 @@ def test_a_categorical_predictor_keeps_its_place_along_the_line():
     assert_allclose([y0, y1], [fitted[0], fitted[-1]])
 
 
+def test_lines_with_weights_and_offset():
+    made, lines = lines_of("weights", most=18)
+    data = made.model.data
+    here = data[data["Subject"] == "310"]
+    root = np.sqrt(here["n"])
+    beta, b = made.reml.fixef, made.reml.ranef["Subject"].loc["310"]
+    fitted = beta["Intercept"] + b["Intercept"] + (beta["Days"] + b["Days"]) * here["Days"] + here["base"]
+    for pooling, values in {NONE: here["Reaction"], REML: fitted}.items():
+        slope, intercept = np.polyfit(here["Days"], values, 1, w=root)
+        assert_allclose(ends(lines, "310", pooling), [0, intercept, 9, intercept + 9 * slope], rtol=1e-6)
+
+
+def test_of_several_factors_the_one_with_slopes_is_drawn():
+    made, lines = lines_of("answers")
+    assert (lines.factor, lines.predictor, lines.total) == ("person", "x", 20)
+    slopes = made.table[(made.table["group"] == "person") & (made.table["effect"] == "x")].set_index("level")["mean"]
+    assert slopes[list(lines.levels)].is_monotonic_increasing
+    here = made.model.data["person"].astype(str) == lines.levels[0]
+    x, summary = made.model.data["x"][here], made.fit.ranef()
+    item = made.model.data["item"][here].astype(str)
+    posterior = made.model.design.X[here] @ made.fit.tidy()["estimate"].to_numpy()[:4]
+    own = summary["person"]["mean"].loc[lines.levels[0]]
+    posterior = posterior + own["Intercept"] + own["x"] * x
+    posterior = posterior + summary["item"]["mean"].xs("Intercept", level="term")[item].to_numpy()
+    for pooling, values in {
+        REML: made.reml.fitted[here],
+        POSTERIOR: posterior,
+        NONE: made.model.design.y[here],
+    }.items():
+        slope, intercept = np.polyfit(x, values, 1)
+        wanted = [x.min(), intercept + slope * x.min(), x.max(), intercept + slope * x.max()]
+        assert_allclose(ends(lines, lines.levels[0], pooling), wanted, rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("formula", "expected"),
     [
         ("y ~ x + (x | g)", "x"),
+        ("y ~ x + (x | g) + (1 | h)", "x"),
+        ("y ~ x + (x | g) + (x | h)", "x"),
+        ("y ~ x + z + (x | g) + (0 + z | h)", None),
         ("y ~ x + (1 | g)", "x"),
         ("y ~ a * x + (1 | g)", "x"),
         ("y ~ x + z + (x | g)", "x"),
@@ -177,7 +293,7 @@ def test_a_categorical_predictor_keeps_its_place_along_the_line():
 def test_predictor_to_draw_along(formula, expected):
     rng = np.random.default_rng(0)
     data = pd.DataFrame(rng.normal(size=(60, 3)), columns=["y", "x", "z"])
-    data = data.assign(a=rng.choice(["p", "q"], 60), g=np.tile(list("ABCDEF"), 10))
+    data = data.assign(a=rng.choice(["p", "q"], 60), g=np.tile(list("ABCDEF"), 10), h=np.repeat(list("abcde"), 12))
     assert slope_predictor(hb.Model(formula, data).design, data) == expected
 
 

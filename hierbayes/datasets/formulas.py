@@ -9,8 +9,11 @@ FORMULAS = {
     "sleepstudy": "Reaction ~ Days + (Days | Subject)",
     "Dyestuff": "Yield ~ 1 + (1 | Batch)",
     "Dyestuff2": "Yield ~ 1 + (1 | Batch)",
+    "Penicillin": "diameter ~ 1 + (1 | plate) + (1 | sample)",
+    "Pastes": "strength ~ 1 + (1 | batch/cask)",
     "cake": "angle ~ recipe * temp + (1 | recipe:replicate)",
     "clustered_blobs": "y ~ X + (1 | cluster)",
+    "crossed": "response ~ condition + (1 | subject) + (1 | item)",
     "simpson": "y ~ x + (1 | group)",
     "five_groups": "y ~ X + (1 | group)",
     "arma_clusters": "value ~ time + (1 | cluster)",
@@ -22,12 +25,9 @@ FORMULAS = {
     "score_parentedu_byclass": "score ~ edu + (edu | classroom)",
     "rat_pup": "weight ~ treatment + sex + litsize + (1 | litter)",
 }
-"""By the name of the data set; one grouping factor and a Gaussian response each."""
+"""By the name of the data set; a Gaussian response each."""
 
 REASONS = {
-    "Penicillin": "is about two grouping factors, and this version fits one",
-    "Pastes": "is about nested grouping factors, and this version fits one",
-    "crossed": "is about two grouping factors, and this version fits one",
     "cbpp": "has binomial counts, and this version fits Gaussian responses",
 }
 """Why the other data sets have no formula."""
@@ -59,6 +59,6 @@ def default_formula(name: str) -> str:
         return FORMULAS[name]
     columns = ", ".join(REGISTRY[name].columns)
     raise FormulaError(
-        f"The data set {name!r} {REASONS.get(name, 'has no formula of its own')}; give a formula with one grouping "
-        f"factor and a numeric response from its columns {columns}."
+        f"The data set {name!r} {REASONS.get(name, 'has no formula of its own')}; give a formula with a "
+        f"numeric response from its columns {columns}."
     )
