@@ -485,6 +485,7 @@ def _random_effects(
     _check_distinct(
         [factors[terms[0].factor.name] for (_, terms), yes in zip(blocks, with_intercept, strict=True) if yes]
     )
+    shapes: dict[str, tuple[str, ...] | None] = {}
     made = []
     for (correlated, terms), own_intercept in zip(blocks, with_intercept, strict=True):
         factor = factors[terms[0].factor.name]
@@ -507,6 +508,11 @@ def _random_effects(
                 raise FormulaError(
                     f"The categorical slope {term.name} stands apart from the intercept of {factor.name!r}; "
                     f"write them in one pair of parentheses: ({made_term.name} | {factor.name})."
+                )
+            if shapes.setdefault(made_term.name, made_term.levels) != made_term.levels:
+                raise FormulaError(
+                    f"The categorical slope {made_term.name} has other columns for {factor.name!r} than for another "
+                    f"factor; give both an intercept, as in ({made_term.name} | {factor.name})."
                 )
             block_terms.append(made_term)
             columns.append(values)

@@ -98,7 +98,8 @@ def correlated(model: pm.Model, part: Part, eta: float) -> tuple[Any, Any]:
     dims = names.corr_dims(factor, part.number)
     for dim in dims:
         model.add_coord(dim, part.block.labels)
-    pm.Deterministic(names.corr(factor, part.number), C @ C.T, dims=dims)
+    # as a sum of products: a matrix product takes seconds to compile
+    pm.Deterministic(names.corr(factor, part.number), (C[:, None, :] * C).sum(axis=2), dims=dims)
     return r, C
 
 

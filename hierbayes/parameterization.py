@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from hierbayes.covariance import cholesky
 from hierbayes.design import Design
 from hierbayes.marginal import Marginal
 
@@ -95,10 +96,12 @@ def information(design: Design, covariance: np.ndarray, sigma: float) -> pd.Data
     r"""Choose a parametrisation for each block by what the data of a level say about its effects.
 
     For a level with effect columns Z_j (rows scaled by the roots of their weights) the data have the
-    information ``A_j = Z_jᵀ Z_j / σ²`` about its effects, the prior has Σ⁻¹. The mean of the eigenvalues of
-    ``Σ A_j``, which is ``tr(Σ A_j) / q``, is the ratio of the two. If its median over levels is above 1, the
-    data dominate and the block is centred; otherwise it is non-centred. With one effect a level the
-    rates of convergence of the two are equal where the ratio is 1 (Papaspiliopoulos, Roberts & Sköld 2007).
+    information ``A_j = Z_jᵀ Z_j / σ²`` about its effects, the prior has Σ⁻¹, Σ = L Lᵀ. The smallest
+    eigenvalue of ``Lᵀ A_j L`` is the ratio of the two in the direction that the data know least, where a
+    centred form has its funnel. If its median over levels is above 1, the data dominate and the
+    block is centred; otherwise it is non-centred. (For a Gibbs sampler of one Gaussian effect with
+    known variances the two converge at equal rates where the ratio is 1: Papaspiliopoulos, Roberts &
+    Sköld 2007.)
 
     Parameters
     ----------
@@ -126,11 +129,14 @@ def information(design: Design, covariance: np.ndarray, sigma: float) -> pd.Data
     for part in design.parts:
         block = part.block
         levels, size = len(block.factor.levels), block.Z.shape[1]
-        per_row = np.einsum("ia,ab,ib->i", block.Z, covariance[part.where, part.where], block.Z, optimize=True)
-        if design.weights is not None:
-            per_row = per_row * design.weights
-        trace = np.bincount(block.factor.codes, weights=per_row, minlength=levels) / sigma**2
-        ratio = float(np.median(trace)) / size
+        Z = block.Z if design.weights is None else block.Z * np.sqrt(design.weights)[:, None]
+        L = cholesky(covariance[part.where, part.where]) / sigma
+        white = Z @ L
+        A = np.empty((levels, size, size))
+        for i in range(size):
+            for j in range(size):
+                A[:, i, j] = np.bincount(block.factor.codes, white[:, i] * white[:, j], minlength=levels)
+        ratio = float(np.median(np.linalg.eigvalsh(A)[:, 0]))
         reason = (
             f"the data of a typical level outweigh the prior of its effects by {ratio:.3g} to 1"
             if ratio > 1.0

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
-from pathlib import Path
+from dataclasses import dataclass
 
 import arviz as az
 import bambi as bmb
@@ -15,64 +16,122 @@ from numba import njit
 from numpy.polynomial.legendre import leggauss
 
 import hierbayes as hb
-from hierbayes.sampling import log_posterior, make_target
+from hierbayes.sampling import LOG, log_posterior, make_target
 
-REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference" / "posterior.json"
 STANDARD_ERRORS = 4.0
 """Monte Carlo standard errors between an estimate and the exact value, at most."""
 EVIDENCE = 1e-4
 """Of the log marginal likelihood; the reference quadrature is good to about 1e-5."""
 
-PRIORS = {
-    "Intercept": bmb.Prior("Normal", mu=298.5079, sigma=261.0092),
-    "Days": bmb.Prior("Normal", mu=0, sigma=48.8915),
-    "1|Subject": bmb.Prior("Normal", mu=0, sigma=bmb.Prior("HalfNormal", sigma=261.0092)),
-    "Days|Subject": bmb.Prior("Normal", mu=0, sigma=bmb.Prior("HalfNormal", sigma=48.8915)),
-    "sigma": bmb.Prior("HalfStudentT", nu=4, sigma=56.1721),
-    "Subject_corr": bmb.Prior("LKJ", eta=1),
+
+def half_normal(sigma):
+    return bmb.Prior("Normal", mu=0, sigma=bmb.Prior("HalfNormal", sigma=sigma))
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model of the reference, with the box that holds its posterior and how many quantities are exact."""
+
+    formula: str
+    data: str
+    priors: dict
+    box: tuple[tuple[float, float], ...]
+    parameters: int
+    effects: int
+
+
+CASES = {
+    "sleepstudy_slope": Case(
+        "Reaction ~ Days + (Days | Subject)",
+        "sleepstudy",
+        {
+            "Intercept": bmb.Prior("Normal", mu=298.5079, sigma=261.0092),
+            "Days": bmb.Prior("Normal", mu=0, sigma=48.8915),
+            "1|Subject": half_normal(261.0092),
+            "Days|Subject": half_normal(48.8915),
+            "sigma": bmb.Prior("HalfStudentT", nu=4, sigma=56.1721),
+            "Subject_corr": bmb.Prior("LKJ", eta=1),
+        },
+        ((0.0, 130.0), (0.0, 28.0), (-1.0, 1.0), (17.0, 42.0)),
+        6,
+        12,
+    ),
+    "penicillin": Case(
+        "diameter ~ 1 + (1 | plate) + (1 | sample)",
+        "Penicillin",
+        {
+            "Intercept": bmb.Prior("Normal", mu=23, sigma=5),
+            "1|plate": half_normal(5),
+            "1|sample": half_normal(5),
+            "sigma": bmb.Prior("HalfStudentT", nu=4, sigma=2),
+        },
+        ((0.3, 2.4), (0.5, 22.0), (0.38, 0.85)),
+        4,
+        12,
+    ),
 }
+EVERY = pytest.mark.parametrize("name", CASES)
 
 
 @pytest.fixture(scope="module")
-def model():
-    data = hb.load_data("sleepstudy")
-    return hb.Model("Reaction ~ Days + (Days | Subject)", data, priors=PRIORS, center_predictors=False)
+def models():
+    return {
+        name: hb.Model(case.formula, hb.load_data(case.data), priors=case.priors, center_predictors=False)
+        for name, case in CASES.items()
+    }
 
 
 @pytest.fixture(scope="module")
-def fit(model):
-    return model.fit(draws=4000, seed=20)
+def fits(models):
+    """Long runs by name, each made once."""
+    made = {}
+
+    def get(name):
+        if name not in made:
+            made[name] = models[name].fit(draws=4000, seed=20, progress=False)
+        return made[name]
+
+    return get
 
 
 @pytest.fixture(scope="module")
-def exact():
-    if not REFERENCE.exists():
-        pytest.skip(f"the exact posterior is not here: {REFERENCE.name}")
-    return json.loads(REFERENCE.read_text())["models"]["sleepstudy_slope"]["exact_quadrature"]
+def model(models):
+    return models["sleepstudy_slope"]
+
+
+@pytest.fixture(scope="module")
+def fit(fits):
+    return fits("sleepstudy_slope")
+
+
+@pytest.fixture(scope="module")
+def exact(shared):
+    reference = json.loads(shared("reference/posterior.json").read_text())["models"]
+    return {name: reference[name]["exact_quadrature"] for name in CASES}
+
+
+def our_term(name):
+    return "1" if name == "Intercept" else name
 
 
 def draws_of(fit, name):
     """Chains x draws of a quantity that the reference names as brms does."""
     posterior = fit.posterior
-    if name.startswith("r_Subject["):
-        level, term = name.removeprefix("r_Subject[").removesuffix("]").split(",")
-        return posterior["1|Subject" if term == "Intercept" else "Days|Subject"].sel(Subject__factor_dim=level)
-    return {
-        "b_Intercept": posterior["Intercept"],
-        "b_Days": posterior["Days"],
-        "sd_Subject__Intercept": posterior["1|Subject_sigma"],
-        "sd_Subject__Days": posterior["Days|Subject_sigma"],
-        "cor_Subject__Intercept__Days": posterior["Subject_corr"][..., 0, 1],
-        "sigma": posterior["sigma"],
-    }[name]
+    if effect := re.fullmatch(r"r_(\w+)\[(.+),(\w+)\]", name):
+        group, level, term = effect.groups()
+        return posterior[f"{our_term(term)}|{group}"].sel({f"{group}__factor_dim": level})
+    if sd := re.fullmatch(r"sd_(\w+?)__(\w+)", name):
+        return posterior[f"{our_term(sd[2])}|{sd[1]}_sigma"]
+    if corr := re.fullmatch(r"cor_(\w+?)__\w+", name):
+        return posterior[f"{corr[1]}_corr"][..., 0, 1]
+    return posterior[name.removeprefix("b_")]
 
 
 def deviations(fit, values):
     """Differences to exact values in Monte Carlo standard errors."""
     found = {}
     for name, value in values.items():
-        draws = draws_of(fit, name)
-        array = draws.to_numpy()
+        array = draws_of(fit, name).to_numpy()
         found[name, "mean"] = (array.mean() - value["mean"]) / float(az.mcse(array, method="mean"))
         found[name, "sd"] = (array.std(ddof=1) - value["sd"]) / float(az.mcse(array, method="sd"))
         for key, probability in {"q5": 0.05, "median": 0.5, "q95": 0.95}.items():
@@ -82,57 +141,71 @@ def deviations(fit, values):
     return found
 
 
-def test_every_parameter_agrees_with_quadrature(fit, exact):
-    found = deviations(fit, exact["parameters"])
-    assert len(found) == 6 * 5
+@EVERY
+def test_every_parameter_agrees_with_quadrature(fits, exact, name):
+    found = deviations(fits(name), exact[name]["parameters"])
+    assert len(found) == CASES[name].parameters * 5
     assert {key: round(z, 2) for key, z in found.items() if abs(z) > STANDARD_ERRORS} == {}
 
 
-def test_group_effects_agree_with_quadrature(fit, exact):
-    found = deviations(fit, exact["group_effects_first6"])
-    assert len(found) >= 12 * 2
+@EVERY
+def test_group_effects_agree_with_quadrature(fits, exact, name):
+    found = deviations(fits(name), exact[name]["group_effects_first6"])
+    assert len(found) >= CASES[name].effects * 2
     assert {key: round(z, 2) for key, z in found.items() if abs(z) > STANDARD_ERRORS} == {}
 
 
-def test_run_is_clean(fit):
-    assert fit.convergence.ok
-    assert fit.convergence.table["ess_bulk"].min() > 1000
+@EVERY
+def test_run_is_clean(fits, name):
+    assert fits(name).convergence.ok
+    assert fits(name).convergence.table["ess_bulk"].min() > 1000
 
 
-@njit(cache=True)
-def _integrate(table, packed, nodes, weights):
-    """Sum of weights times density over a tensor grid in (sd, sd, r, sigma)."""
+@njit  # no cache on disk: it would outlive a change of the kernels
+def _integrate(table, packed, tree, residual, log_scale, nodes, weights, shift):
+    """Logarithm of the sum of weights times density over a tensor grid of standard deviations and correlations."""
+    d, size = nodes.shape
+    x = np.empty(d)
     total = 0.0
-    x = np.empty(4)
-    size = len(nodes[0])
-    for a in range(size):
-        for b in range(size):
-            for c in range(size):
-                for d in range(size):
-                    s1, s2, r, sigma = nodes[0, a], nodes[1, b], nodes[2, c], nodes[3, d]
-                    x[0], x[1], x[2], x[3] = np.log(s1), np.log(s2), 2.0 * np.arctanh(r), np.log(sigma)
-                    jacobian = np.log(s1) + np.log(s2) + np.log(0.5 * (1.0 - r * r)) + np.log(sigma)
-                    value, _ = log_posterior(x, table, packed, None, None)
-                    weight = weights[0, a] * weights[1, b] * weights[2, c] * weights[3, d]
-                    total += weight * np.exp(value - jacobian + 890.0)
-    return np.log(total) - 890.0
+    for flat in range(size**d):
+        rest, weight, jacobian = flat, 1.0, 0.0
+        for i in range(d):
+            value = nodes[i, rest % size]
+            weight *= weights[i, rest % size]
+            rest //= size
+            if log_scale[i]:
+                x[i] = np.log(value)
+                jacobian += x[i]
+            else:
+                x[i] = 2.0 * np.arctanh(value)
+                jacobian += np.log(0.5 * (1.0 - value * value))
+        density, _ = log_posterior(x, table, packed, tree, residual)
+        total += weight * np.exp(density - jacobian - shift)
+    return np.log(total) + shift
 
 
 @pytest.mark.slow
-def test_density_integrates_to_the_marginal_likelihood(model, exact):
+@EVERY
+def test_density_integrates_to_the_marginal_likelihood(models, exact, name):
+    model = models[name]
     target = make_target(model.marginal, model.priors)
-    graph = model.graph()
+    graph = model.graph("marginal")
     logp = graph.compile_fn(graph.logp(sum=True, jacobian=True))
-    x = np.array([3.1, 1.9, 0.3, 3.2])
-    point = dict(zip([value.name for value in graph.value_vars], [x[0], x[1], x[2:3], x[3]], strict=True))
+    middle = [0.5 * sum(ends) for ends in CASES[name].box]
+    x = np.array([np.log(at) if kind == LOG else at + 0.3 for at, kind in zip(middle, target.kinds, strict=True)])
+    values = graph.value_vars
+    assert len(values) == len(x)
+    point = {value.name: x[i : i + 1] if value.ndim else x[i] for i, value in enumerate(values)}
     assert logp(point) == pytest.approx(target.log_posterior(x)[0], rel=1e-10)
 
     node, weight = leggauss(40)
-    bounds = np.array([(0.0, 130.0), (0.0, 28.0), (-1.0, 1.0), (17.0, 42.0)])
-    half = 0.5 * (bounds[:, 1] - bounds[:, 0])
-    nodes = bounds[:, :1] + half[:, None] * (1.0 + node)
-    evidence = _integrate(target.table, model.marginal.packed, nodes, half[:, None] * weight)
-    assert evidence == pytest.approx(exact["log_marginal_likelihood"], abs=EVIDENCE)
+    box = np.array(CASES[name].box)
+    width = 0.5 * (box[:, 1] - box[:, 0])
+    nodes = box[:, :1] + width[:, None] * (1.0 + node)
+    expected = exact[name]["log_marginal_likelihood"]
+    arguments = target.table, model.marginal.packed, *model.marginal.plan, target.kinds == LOG
+    evidence = _integrate(*arguments, nodes, width[:, None] * weight, expected)
+    assert evidence == pytest.approx(expected, abs=EVIDENCE)
 
 
 def test_same_seed_same_draws_whatever_the_cores(model):
