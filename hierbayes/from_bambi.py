@@ -36,6 +36,7 @@ from formulae.terms.terms import Intercept
 from formulae.terms.variable import Variable
 
 from hierbayes import names, series
+from hierbayes.bars import find_bars, plain_bar
 from hierbayes.design import Block, Design, Factor, Term
 from hierbayes.errors import DataError, FormulaError, PriorError, suggest
 from hierbayes.forest import nested
@@ -96,10 +97,10 @@ def parse(text: str, random: bool = True) -> Formula:
     """
     if not isinstance(text, str) or not text.strip():
         raise FormulaError('The formula must be a text such as "y ~ x + (x | group)".')
-    bars = _find_bars(text)
+    bars = find_bars(text)
     plain = text
     for start, end, _ in reversed(bars):
-        plain = plain[:start] + _plain_bar(plain[start:end]) + plain[end:]
+        plain = plain[:start] + plain_bar(plain[start:end]) + plain[end:]
     description = _describe(plain, text)
     if description.response is None:
         raise FormulaError(
@@ -112,7 +113,7 @@ def parse(text: str, random: bool = True) -> Formula:
     blocks: list[tuple[bool, list[Any]]] = []
     for start, end, double in bars:
         by_factor: dict[str, list[Any]] = {}
-        for term in _describe(_plain_bar(text[start:end]), text).group_terms:
+        for term in _describe(plain_bar(text[start:end]), text).group_terms:
             by_factor.setdefault(term.factor.name, []).append(term)
         if not by_factor:
             raise FormulaError(f"The random effect {text[start:end]} of the formula {text!r} is empty.")
@@ -122,55 +123,6 @@ def parse(text: str, random: bool = True) -> Formula:
             f"The formula {text!r} does not parse: random effects can only be added, with a plus sign."
         )
     return Formula(text, plain, description, blocks)
-
-
-def _find_bars(text: str) -> list[tuple[int, int, bool]]:
-    """Start, end and ``||`` of every parenthesis that holds a random effect."""
-    found: list[tuple[int, int, bool]] = []
-    stack: list[dict[str, Any]] = []
-    quote = ""
-    skip = False
-    for at, char in enumerate(text):
-        if skip:
-            skip = False
-        elif quote:
-            quote = "" if char == quote else quote
-        elif char in "'\"`":
-            quote = char
-        elif char == "(":
-            before = text[:at].rstrip()
-            call = bool(before) and (before[-1].isalnum() or before[-1] in "_)]`")
-            stack.append({"start": at, "call": call, "bar": False, "double": False})
-        elif char == "|":
-            if not stack:
-                raise FormulaError(f"Put the random effects of the formula {text!r} in parentheses: (x | group).")
-            if stack[-1]["call"]:
-                continue
-            if stack[-1]["bar"]:
-                raise FormulaError(f"The formula {text!r} does not parse: one random effect has two bars.")
-            stack[-1]["bar"] = True
-            if text[at + 1 : at + 2] == "|":
-                stack[-1]["double"] = skip = True
-        elif char == ")":
-            if not stack:
-                raise FormulaError(f"The formula {text!r} does not parse: a parenthesis is closed but never opened.")
-            top = stack.pop()
-            if top["bar"]:
-                found.append((top["start"], at + 1, top["double"]))
-    if stack:
-        raise FormulaError(f"The formula {text!r} does not parse: a parenthesis is not closed.")
-    return found
-
-
-def _plain_bar(text: str) -> str:
-    """A random effect as formulae reads it: one bar, and the intercept first, so (x - 1 || g) is (0 + x | g)."""
-    text = text.replace("||", "|", 1)
-    effects, _, factor = text[1:-1].partition("|")
-    last = re.fullmatch(r"(.*\S)\s*([+-])\s*([01])\s*", effects, re.DOTALL)
-    if last is None or last[1].strip() in {"0", "1"}:
-        return text
-    intercept = int((last[2] == "+") == (last[3] == "1"))
-    return f"({intercept} + {last[1].strip()} |{factor})"
 
 
 def _describe(text: str, shown: str) -> Any:

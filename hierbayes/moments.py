@@ -35,6 +35,8 @@ from hierbayes.kernel_rows import accumulate, respond
 
 DEPENDENT = 1e-9
 """A column is linearly dependent if less than this fraction of its length is new."""
+INDEPENDENT = 1e-4
+"""Columns of which more than this is new are so far from dependent that cross-products decompose them safely."""
 
 
 @dataclass(frozen=True)
@@ -346,15 +348,40 @@ def orthonormal(X: np.ndarray, labels: list[str], what: str) -> tuple[np.ndarray
     DataError
         If a column is zero or a linear combination of those before it.
     """
-    norm = np.sqrt((X**2).sum(axis=0))
-    Q, R = np.linalg.qr(X / np.where(norm > 0, norm, 1.0))
-    return Q * _signs(R), _checked(R, norm, labels, what)
+    A, norm = _normalised(X)
+    R = _gram_factor(A)
+    if R is None:
+        Q, R = np.linalg.qr(A)
+        return Q * _signs(R), _checked(R, norm, labels, what)
+    Q = A @ np.linalg.inv(R)
+    again = np.linalg.cholesky(Q.T @ Q).T
+    return Q @ np.linalg.inv(again), again @ R * norm
 
 
 def triangle(X: np.ndarray, labels: list[str], what: str) -> np.ndarray:
-    """R of `orthonormal` without Q."""
-    norm = np.sqrt((X**2).sum(axis=0))
-    return _checked(np.linalg.qr(X / np.where(norm > 0, norm, 1.0), mode="r"), norm, labels, what)
+    """Compute R of `orthonormal` alone, to the accuracy that a change of coordinates needs."""
+    A, norm = _normalised(X)
+    R = _gram_factor(A)
+    return _checked(np.linalg.qr(A, mode="r"), norm, labels, what) if R is None else R * norm
+
+
+def _normalised(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Columns of length 1 (or 0), and their lengths."""
+    norm = np.sqrt(np.einsum("ij,ij->j", X, X))
+    return X / np.where(norm > 0, norm, 1.0), norm
+
+
+def _gram_factor(A: np.ndarray) -> np.ndarray | None:
+    """Triangle of the QR decomposition from the cross-products, if the columns are far from dependent.
+
+    With one repetition on Q this is as accurate as Householder's method and many times as fast for tall
+    matrices (Yamamoto et al. 2015, Electronic Transactions on Numerical Analysis 44, 306).
+    """
+    try:
+        R = np.linalg.cholesky(A.T @ A).T
+    except np.linalg.LinAlgError:
+        return None
+    return R if len(R) and np.diag(R).min() > INDEPENDENT else None
 
 
 def _signs(R: np.ndarray) -> np.ndarray:

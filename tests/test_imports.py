@@ -14,7 +14,7 @@ import hierbayes
 ROOT = Path(hierbayes.__file__).parent
 LAYERS = [
     {"errors", "names", "densities"},
-    {"output", "datasets"},
+    {"output", "datasets", "bars"},
     {"covariance", "residual", "groups", "priors", "kernel_dense", "kernel_rows"},
     {"kernel_levels", "kernel_tree", "kernel_fixed"},
     {"kernel_marginal"},
