@@ -19,7 +19,7 @@ import math
 import numpy as np
 from numba import njit
 
-from hierbayes.kernel_dense import cholesky, solve
+from hierbayes.kernel_dense import cholesky, lower_inverse, solve
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -210,8 +210,16 @@ def profile(
     """
     m = K.shape[0]
     p = m - 1
-    none = np.zeros(0)
-    quadratic, t, _, chol = integrate(K, 1.0, np.eye(p), np.zeros(p), np.zeros(p), np.zeros((p, 0)), none)
+    chol = cholesky(K[:p, :p])
+    t = np.empty(m)
+    gamma = solve(chol, K[:p, p])
+    for i in range(p):
+        t[i] = -gamma[i]
+    t[p] = 1.0
+    quadratic = 0.0
+    for i in range(m):
+        for j in range(m):
+            quadratic += t[i] * K[i, j] * t[j]
     dof = n - p if restricted else n
     variance = known * known if known > 0.0 else quadratic / dof
     value = logdet + dof * math.log(2.0 * math.pi * variance) + quadratic / variance
@@ -220,14 +228,12 @@ def profile(
         for j in range(m):
             K_bar[i, j] = t[i] * t[j] / variance
     if restricted:
-        unit = np.zeros(p)
+        inverse = lower_inverse(chol)
         for i in range(p):
             value += 2.0 * math.log(chol[i, i])
-            unit[i] = 1.0
-            row = solve(chol, unit)
-            unit[i] = 0.0
             for j in range(p):
-                K_bar[i, j] += row[j]
+                for k in range(max(i, j), p):
+                    K_bar[i, j] += inverse[k, i] * inverse[k, j]
     if not quadratic > 0.0:
         value = math.nan
     return value, K_bar, math.sqrt(variance), t, chol
