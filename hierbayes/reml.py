@@ -106,6 +106,26 @@ class _Search:
         self.evaluations += evaluations
         return tuple(found)
 
+    def best(self, starts: list[np.ndarray], best: tuple | None = None) -> tuple:
+        """The lowest minimum from several starts, or the one at hand if that is as low."""
+        for start in starts:
+            other = self.descend(start)
+            if best is None or other[1] < best[1] - 1e-9 or not np.isfinite(best[1]):
+                best = other
+        assert best is not None
+        return best
+
+    @property
+    def zs(self) -> tuple[float, ...]:
+        """Fisher's z of the residual correlation to start from: its likelihood can have several maxima."""
+        return (0.0, 1.0, -1.0) if self.correlated else (0.0,)
+
+    def with_z(self, x: np.ndarray, z: float) -> np.ndarray:
+        """Parameters with another residual correlation."""
+        if self.correlated:
+            x = np.append(x[:-1], z)
+        return x
+
     def at(self, diagonal: Any, below: float = 0.0) -> np.ndarray:
         """Parameters with a given diagonal of Λ and, below it, one number."""
         diagonal = np.broadcast_to(diagonal, self.marginal.moments.q)
@@ -147,14 +167,12 @@ def _maximise(marginal: Marginal, restricted: bool) -> Optimum:
     search = _Search(marginal, restricted)
     guess, stiffness = suggest(marginal)
     search.stiffness = np.append(stiffness[search.rows, search.columns], float(m.n) if search.correlated else [])
-    best = search.descend(search.at(guess))
+    best = search.best([search.with_z(search.at(guess), z) for z in search.zs])
     # A boundary answer can be a saddle seen from inside, and far starts can stall: look again.
     if search.smallest(best[0]) < SINGULAR or not _convincing(best[1], *_judge(best[0], best[2], best[3])):
         scale = min(SCALES, key=lambda scale: search.profile(search.at(scale))[0])
-        for start in (search.at(scale), search.at(0.3, 0.3), search.at(0.3, -0.3), search.at(3.0)):
-            other = search.descend(start)
-            if other[1] < best[1] - 1e-9 or not np.isfinite(best[1]):
-                best = other
+        further = [search.at(scale), search.at(0.3, 0.3), search.at(0.3, -0.3), search.at(3.0)]
+        best = search.best([search.with_z(x, z) for x in further for z in search.zs], best)
     x, value, gradient, hessian, sigma, t, chol = best
     snapped = _snap(search, x, value)
     if snapped is not x:
