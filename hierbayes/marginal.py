@@ -19,12 +19,11 @@ one grouping factor and `hierbayes.kernel_tree` for several.
 
 from __future__ import annotations
 
-import contextlib
 import copy
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +33,7 @@ from hierbayes.kernel_marginal import condition, leaf_effects, level_effects, lo
 from hierbayes.moments import Moments, take_moments
 from hierbayes.priors import Priors
 from hierbayes.residual import coefficients
+from hierbayes.threads import one_thread, parts, share
 
 SMALL_CORE = 100
 """Matrix products of this size are not worth a thread."""
@@ -255,21 +255,10 @@ class Marginal:
         rho = np.zeros(draws) if places.rho is None else self.rho(thetas[:, places.rho])
         return Conditionals(fixef, t, relative, sigma, rho, L, rest)
 
-    @contextlib.contextmanager
-    def one_thread(self) -> Iterator[None]:
-        """Keep the matrix products of a large core on one thread.
-
-        Chains share the processors better than products do, products that wait for each other's threads on
-        a busy machine are slower by orders of magnitude, and the answer does not depend on their number.
-        """
+    def one_thread(self) -> AbstractContextManager[Any]:
+        """Keep the matrix products of a large core on one thread."""
         forest = self.moments.forest
-        if forest is None or forest.core < SMALL_CORE:
-            yield
-            return
-        from threadpoolctl import threadpool_limits
-
-        with threadpool_limits(1, user_api="blas"):
-            yield
+        return nullcontext() if forest is None or forest.core < SMALL_CORE else one_thread()
 
     @property
     def leaf(self) -> int:
@@ -413,19 +402,3 @@ class Places:
     sigma: int | None
     rho: int | None
     kept: int
-
-
-def parts(total: int, size: int) -> list[slice]:
-    """Slices of at most `size` that cover `total`."""
-    return [slice(first, min(first + size, total)) for first in range(0, total, size)]
-
-
-def share(work: Callable[[int, slice], None], parts: list[slice], threads: int) -> None:
-    """Run ``work(number, part)`` for all parts on some threads; the first error is raised."""
-    if len(parts) == 1 or threads == 1:
-        for number, part in enumerate(parts):
-            work(number, part)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        for done in [pool.submit(work, number, part) for number, part in enumerate(parts)]:
-            done.result()

@@ -23,6 +23,7 @@ as `hierbayes.forest` plans.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -32,9 +33,12 @@ from hierbayes.design import Design
 from hierbayes.errors import DataError
 from hierbayes.forest import Forest, plan
 from hierbayes.kernel_rows import accumulate, respond
+from hierbayes.threads import one_thread
 
 DEPENDENT = 1e-9
 """A column is linearly dependent if less than this fraction of its length is new."""
+MANY_ROWS = 10_000
+"""So many rows make linear algebra take threads, which is slower than none for tall matrices."""
 INDEPENDENT = 1e-4
 """Columns of which more than this is new are so far from dependent that cross-products decompose them safely."""
 
@@ -135,6 +139,11 @@ def take_moments(design: Design) -> Moments:
         If columns of the fixed or of the random effects are linearly dependent, if there are no
         more rows than coefficients, or if the fixed effects reproduce the response exactly.
     """
+    with one_thread() if design.n >= MANY_ROWS else nullcontext():
+        return _take(design)
+
+
+def _take(design: Design) -> Moments:
     y = design.y if design.offset is None else design.y - design.offset
     X, root = design.X, None
     constant = 0.0

@@ -20,7 +20,8 @@ import xarray as xr
 from hierbayes import names
 from hierbayes.covariance import correlation
 from hierbayes.design import Design, Factor
-from hierbayes.marginal import Conditionals, Marginal, parts, share
+from hierbayes.marginal import Conditionals, Marginal
+from hierbayes.threads import parts, share
 
 KEEP = 20_000_000
 """Up to this many numbers, draws of the random effects are kept in memory; beyond it, summaries."""

@@ -13,7 +13,7 @@ import hierbayes
 
 ROOT = Path(hierbayes.__file__).parent
 LAYERS = [
-    {"errors", "names", "densities"},
+    {"errors", "names", "densities", "threads"},
     {"output", "datasets", "bars"},
     {"covariance", "residual", "groups", "priors", "kernel_dense", "kernel_rows"},
     {"kernel_levels", "kernel_tree", "kernel_fixed"},
