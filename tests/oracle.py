@@ -98,7 +98,7 @@ def residual_correlation(residual: Residual | None, n: int, rho: float) -> np.nd
 
 
 def residual_range(residual: Residual) -> tuple[float, float]:
-    """Values of ρ for which R is positive definite: for s equally correlated rows its last eigenvalue is 1 + (s-1)ρ."""
+    """Values of ρ for which R is positive definite: with s equal correlations its last eigenvalue is 1 + (s-1)ρ."""
     return (-1.0, 1.0) if residual.kind == "ar1" else (-1.0 / (np.bincount(residual.codes).max() - 1.0), 1.0)
 
 
@@ -177,7 +177,7 @@ def raw_moments(design: Design) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.
 
 
 def standardised(design: Design, moments: Moments) -> tuple[Dense, np.ndarray, np.ndarray]:
-    """Dense matrices in the coordinates of the moments: effects of all levels, and [X y]; no correlation of residuals."""
+    """Dense matrices in the coordinates of the moments: effects of all levels, and [X y]; independent residuals."""
     data = dense(design)
     root = 1.0 / data.deviation[:, None]
     E = block_diag(
@@ -274,7 +274,7 @@ def correlation_from_partials(partial: np.ndarray, q: int) -> np.ndarray:
 
 
 def some_theta(design: Design, seed: int = 0, kept: Sequence[float] = ()) -> np.ndarray:
-    """A value of θ: standard deviations, partial correlations, σ unless known, r if there is one, kept coefficients."""
+    """A value of θ: standard deviations, partial correlations, σ unless known, r if any, kept coefficients."""
     rng = np.random.default_rng(seed)
     layout = design.layout
     sd, partial = rng.uniform(0.3, 2.0, layout.q), rng.uniform(-0.8, 0.8, layout.n_partial)
@@ -340,9 +340,7 @@ def prior_arrays(coefficients: Sequence[Prior]) -> tuple[np.ndarray, np.ndarray]
     return mean, sd
 
 
-def expected_density(
-    design: Design, theta: np.ndarray, priors: Priors | None, X: np.ndarray | None = None
-) -> float:
+def expected_density(design: Design, theta: np.ndarray, priors: Priors | None, X: np.ndarray | None = None) -> float:
     """What `Marginal.log_density` must give at θ."""
     data = dense(design)
     kept = np.zeros(data.X.shape[1], dtype=bool)
@@ -357,9 +355,9 @@ def expected_density(
     )
 
 
-def oracle_loglik(design: Design, Sigma: np.ndarray, sigma: float, method: str, rho: float = 0.0) -> float:
+def oracle_loglik(data: Design | Dense, Sigma: np.ndarray, sigma: float, method: str, rho: float = 0.0) -> float:
     """Log likelihood, the fixed effects integrated (REML) or at their best (ML)."""
-    data = dense(design)
+    data = dense(data) if isinstance(data, Design) else data
     V = response_covariance(data, Sigma, sigma, rho)
     if method == "REML":
         return log_integrated(data.y, data.X, V)
@@ -610,23 +608,31 @@ _PERSON = named("ab", groups(9, 60, 6, 2, nested=1))
 
 MANY = {
     "two crossed": random_model(21, _CROSSED, [("a", 1, True), ("b", 1, True)]),
-    "two crossed, smaller first": random_model(22, named("ba", [*_CROSSED.values()][::-1]), [("b", 1, True), ("a", 1, True)]),
+    "two crossed, smaller first": random_model(
+        22, named("ba", [*_CROSSED.values()][::-1]), [("b", 1, True), ("a", 1, True)]
+    ),
     "two crossed, few cells": random_model(23, _SPARSE, [("a", 1, True), ("b", 1, True)], p=3),
     "two crossed, slopes": random_model(24, _CROSSED, [("a", 2, True), ("b", 3, True)]),
     "two crossed, uncorrelated slopes": random_model(25, _CROSSED, [("a", 3, False), ("b", 2, False)]),
-    "two crossed, several blocks": random_model(26, _CROSSED, [("a", 1, True), ("a", 2, True), ("b", 2, True), ("b", 1, True)]),
+    "two crossed, several blocks": random_model(
+        26, _CROSSED, [("a", 1, True), ("a", 2, True), ("b", 2, True), ("b", 1, True)]
+    ),
     "two crossed, no predictor": random_model(27, _CROSSED, [("a", 1, True), ("b", 2, True)], p=1),
     "two crossed, four predictors": random_model(28, _CROSSED, [("a", 2, True), ("b", 1, True)], p=4),
     "two crossed, slopes only": random_model(29, _CROSSED, [("a", 1, True), ("b", 2, True)], intercepts=False),
     "three crossed": random_model(30, _THREE, [("a", 1, True), ("b", 2, True), ("c", 1, True)]),
     "nested pair": random_model(31, _NESTED, [("a", 1, True), ("b", 1, True)]),
     "nested pair, inner first": random_model(32, _NESTED, [("b", 2, True), ("a", 3, True)]),
-    "nested pair, several blocks": random_model(33, _NESTED, [("a", 2, True), ("a", 1, True), ("b", 1, True), ("b", 1, True)]),
+    "nested pair, several blocks": random_model(
+        33, _NESTED, [("a", 2, True), ("a", 1, True), ("b", 1, True), ("b", 1, True)]
+    ),
     "chain of three": random_model(34, _CHAIN, [("a", 1, True), ("b", 1, True), ("c", 1, True)]),
     "chain of three, slopes": random_model(35, _CHAIN, [("a", 3, True), ("b", 1, True), ("c", 2, True)]),
     "chain in any order": random_model(36, _CHAIN, [("b", 2, False), ("c", 1, True), ("a", 2, True)]),
     "nested within crossed": random_model(37, _NESTED_CROSSED, [("a", 1, True), ("b", 1, True), ("c", 1, True)]),
-    "nested within crossed, slopes": random_model(38, _NESTED_CROSSED, [("a", 2, True), ("c", 3, True), ("b", 2, True)]),
+    "nested within crossed, slopes": random_model(
+        38, _NESTED_CROSSED, [("a", 2, True), ("c", 3, True), ("b", 2, True)]
+    ),
     "chain and two crossed": random_model(39, _CHAIN_CROSSED, [(name, 1, True) for name in "abcde"]),
     "chain and two crossed, slopes": random_model(
         40, _CHAIN_CROSSED, [("a", 2, True), ("b", 1, True), ("c", 2, False), ("d", 2, True), ("e", 1, True)]
@@ -639,7 +645,9 @@ MANY = {
     "offset": random_model(52, {"a": _CROSSED["a"]}, [("a", 2, True)], offset=True),
     "known σ": random_model(53, {"a": _CROSSED["a"]}, [("a", 2, True)], weighted=True, known=True),
     "known σ, a level a row": random_model(54, {"a": np.arange(40)}, [("a", 1, True)], weighted=True, known=True),
-    "crossed, weights and offset": random_model(55, _CROSSED, [("a", 2, True), ("b", 1, True)], weighted=True, offset=True),
+    "crossed, weights and offset": random_model(
+        55, _CROSSED, [("a", 2, True), ("b", 1, True)], weighted=True, offset=True
+    ),
     "crossed, known σ": random_model(56, _CROSSED, [("a", 1, True), ("b", 2, True)], weighted=True, known=True),
     "chain, weights": random_model(57, _CHAIN, [("a", 1, True), ("b", 2, True), ("c", 1, True)], weighted=True),
     "AR(1) alone": random_model(61, {}, [], residual=ar1(_PERSON["a"])),
@@ -647,15 +655,23 @@ MANY = {
     "AR(1) and intercepts": random_model(63, _PERSON, [("a", 1, True)], residual=ar1(_PERSON["a"])),
     "AR(1) with gaps and slopes": random_model(64, _PERSON, [("a", 2, True)], p=3, residual=ar1(_PERSON["a"], 2)),
     "AR(1) within the levels": random_model(65, _PERSON, [("a", 2, True)], residual=ar1(_PERSON["b"], 3)),
-    "AR(1) and a nested pair": random_model(66, _PERSON, [("a", 1, True), ("b", 2, True)], residual=ar1(_PERSON["b"], 4)),
+    "AR(1) and a nested pair": random_model(
+        66, _PERSON, [("a", 1, True), ("b", 2, True)], residual=ar1(_PERSON["b"], 4)
+    ),
     "AR(1) within the cells of two crossed": random_model(
         67, _CROSSED, [("a", 2, True), ("b", 1, True)], residual=ar1(_SERIES, 5), weighted=True
     ),
-    "AR(1) and known σ": random_model(68, _PERSON, [("a", 1, True)], residual=ar1(_PERSON["a"], 6), weighted=True, known=True),
+    "AR(1) and known σ": random_model(
+        68, _PERSON, [("a", 1, True)], residual=ar1(_PERSON["a"], 6), weighted=True, known=True
+    ),
     "compound symmetry alone": random_model(71, {}, [], residual=cs(_PERSON["a"])),
-    "compound symmetry, unequal series": random_model(72, {}, [], p=3, residual=cs(dense_codes(_SERIES // 3)), weighted=True),
+    "compound symmetry, unequal series": random_model(
+        72, {}, [], p=3, residual=cs(dense_codes(_SERIES // 3)), weighted=True
+    ),
     "compound symmetry and slopes": random_model(73, _PERSON, [("a", 2, True)], residual=cs(_PERSON["b"])),
-    "compound symmetry in two crossed": random_model(74, _CROSSED, [("a", 1, True), ("b", 2, True)], residual=cs(_SERIES)),
+    "compound symmetry in two crossed": random_model(
+        74, _CROSSED, [("a", 1, True), ("b", 2, True)], residual=cs(_SERIES)
+    ),
 }
 """Designs with several factors, weights, offsets, known σ and correlated residuals, by what is special about them."""
 

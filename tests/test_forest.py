@@ -99,7 +99,7 @@ def test_every_level_is_eliminated_once(name):
 @SEVERAL
 def test_leaves_come_in_the_order_of_their_levels_and_children_before_parents(name):
     design = MANY[name]
-    forest, shape, _, width, nodes, ends, groups_, *_ = forest_of(design)
+    forest, shape, _, _, nodes, ends, groups_, *_ = forest_of(design)
     # the first group of a node below the root is its parent, by the position of its effects
     place = {(depth, position): k for k, (depth, _, _, position, _) in enumerate(nodes)}
     for k, (depth, *_) in enumerate(nodes):
@@ -135,7 +135,9 @@ def test_effects_outside_the_leaves_have_one_place_each(name):
     np.testing.assert_array_equal(np.sort(places), np.arange(forest.rest_size))
 
 
-@pytest.mark.parametrize("name", [name for name in WITH_FOREST if name.startswith(("nested pair", "chain", "the same"))])
+@pytest.mark.parametrize(
+    "name", [name for name in WITH_FOREST if name.startswith(("nested pair", "chain", "the same"))]
+)
 def test_nested_designs_leave_no_core(name):
     _, shape, *_, pairs, levels = forest_of(MANY[name])
     empty = "crossed" not in name

@@ -205,7 +205,9 @@ def test_priors_are_for_what_an_offset_leaves(data):
     frame = data.assign(far=1e6 + data["z"], less=data["y"] - 1e6 - data["z"])
     one = hb.Model("y ~ x + offset(far) + (x | g)", frame).priors
     other = hb.Model("less ~ x + (x | g)", frame).priors
-    for ours, theirs in zip((*one.coefficients, *one.sds, one.sigma), (*other.coefficients, *other.sds, other.sigma), strict=True):
+    for ours, theirs in zip(
+        (*one.coefficients, *one.sds, one.sigma), (*other.coefficients, *other.sds, other.sigma), strict=True
+    ):
         assert ours.name == theirs.name
         for key, value in theirs.args.items():
             assert ours.args[key] == pytest.approx(value, rel=1e-9)
@@ -906,7 +908,9 @@ def test_bambi_predicts_from_the_posterior(data, formula):
     np.testing.assert_allclose(outside, expected[..., rows], rtol=PREDICTION)
 
 
-@pytest.mark.xfail(reason="Bambi has a level for every combination of a and b, ours only those that occur", strict=True)
+@pytest.mark.xfail(
+    reason="Bambi has a level for every combination of a and b, ours only those that occur", strict=True
+)
 def test_bambi_predicts_with_combinations_that_do_not_occur(data):
     """Usual for nested factors: classes 1, 2, … of school A are not all there in school B."""
     frame = data[~((data["a"] == "A") & (data["b"] == 2))]

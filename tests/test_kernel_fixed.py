@@ -152,7 +152,7 @@ def test_density_is_minus_infinity_where_it_is_not_defined():
 
 @pytest.mark.parametrize("quadratic", [0.0, -1e-9])
 def test_a_sum_of_squares_lost_to_cancellation_is_no_fit(quadratic):
-    """Rounding may leave nothing, or less, of the residual sum of squares: neither density nor profile believes it."""
+    """Rounding may leave nothing, or less, of the residual sum of squares: density and profile do not believe it."""
     K = np.diag([1.0, quadratic])
     none = np.zeros(0)
     value = density(K, 0.0, 5.0, 1.0, np.eye(1), np.zeros(1), np.zeros(1), np.zeros((1, 0)), none)[0]

@@ -73,7 +73,7 @@ def test_the_adjoint_of_the_factor(name):
 
 @SEVERAL
 def test_the_adjoint_of_the_data(name):
-    """Along the cross-products of other numbers in the same groups; it carries the derivative of a residual correlation."""
+    """Along the cross-products of other numbers in the same groups; a residual correlation needs it."""
     design = MANY[name]
     m = take_moments(design)
     rng = np.random.default_rng(3)

@@ -613,7 +613,7 @@ def some_x(design, seed=0):
 @SEVERAL
 @pytest.mark.parametrize("restricted", [True, False], ids=["REML", "ML"])
 def test_the_profiled_likelihood(name, restricted):
-    """Its value is the dense oracle's at the σ and β that it reports, and no other σ is better; its gradient is exact."""
+    """Its value is the dense oracle's at the σ and β that it reports, no other σ is better; its gradient is exact."""
     design = ALL[name]
     marginal = Marginal(design)
     m = marginal.moments

@@ -18,7 +18,7 @@ import hierbayes as hb
 TEXTBOOK = 1e-9
 """Relative, of the criterion against the textbook's restricted likelihood."""
 ESTIMATE = 1e-6
-"""Relative, of estimates against a search of that likelihood, which knows its argument to the root of its tolerance."""
+"""Relative, of estimates against a search of that likelihood, which has half the digits of its tolerance."""
 PUBLISHED = 6e-5
 """Absolute: metafor prints four digits, of a τ² that it searches until its steps are below 1e-5."""
 STANDARD_ERRORS = 4.0
@@ -74,7 +74,9 @@ def textbook(y, v, X):
     tau2 = 0.0
     if best > 0:
         bounds = grid[best - 1], grid[min(best + 1, len(grid) - 1)]
-        tau2 = minimize_scalar(lambda t: -restricted(t, y, v, X), bounds=bounds, method="bounded", options={"xatol": 1e-12}).x
+        tau2 = minimize_scalar(
+            lambda t: -restricted(t, y, v, X), bounds=bounds, method="bounded", options={"xatol": 1e-12}
+        ).x
     w = 1.0 / (v + tau2)
     covariance = np.linalg.inv(X.T @ (w[:, None] * X))
     return tau2, covariance @ X.T @ (w * y), np.sqrt(np.diag(covariance)), restricted(tau2, y, v, X)
@@ -115,7 +117,7 @@ def test_eight_schools_have_no_variance_of_their_own():
 
 
 def test_the_bcg_trials_are_those_of_metafor(bcg):
-    """metafor's documentation of `rma`: τ² = 0.3132, μ = -0.7145 with standard error 0.1798."""
+    """Metafor's documentation of `rma`: τ² = 0.3132, μ = -0.7145 with standard error 0.1798."""
     found = fit("y ~ 1 + (1 | trial)", bcg)
     assert found.covariance[0, 0] == pytest.approx(0.3132, abs=PUBLISHED)
     assert found.fixef["Intercept"] == pytest.approx(-0.7145, abs=PUBLISHED)
@@ -126,7 +128,7 @@ def test_the_bcg_trials_are_those_of_metafor(bcg):
 
 
 def test_the_bcg_trials_by_latitude_are_those_of_metafor(bcg):
-    """metafor's documentation: τ² = 0.0764; intercept 0.2515 (0.2491), slope -0.0291 (0.0072)."""
+    """Metafor's documentation: τ² = 0.0764; intercept 0.2515 (0.2491), slope -0.0291 (0.0072)."""
     found = fit("y ~ latitude + (1 | trial)", bcg)
     assert found.covariance[0, 0] == pytest.approx(0.0764, abs=PUBLISHED)
     np.testing.assert_allclose(found.fixef, [0.2515, -0.0291], rtol=0, atol=PUBLISHED)
@@ -183,7 +185,9 @@ def test_studies_within_districts():
 
     sd = np.sqrt(np.diag(found.covariance))
     assert loglik(np.log(sd)) == pytest.approx(found.loglik, rel=TEXTBOOK)
-    searched = minimize(lambda x: -loglik(x), [-1.0, -1.0], method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-13})
+    searched = minimize(
+        lambda x: -loglik(x), [-1.0, -1.0], method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-13}
+    )
     np.testing.assert_allclose(np.exp(searched.x), sd, rtol=1e-5)
     assert found.loglik == pytest.approx(-searched.fun, rel=TEXTBOOK)
 

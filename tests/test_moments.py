@@ -128,7 +128,9 @@ def test_every_cell_keeps_its_cross_products(name):
     for (f, g), cells in forest.cells.items():
         rows, columns = data.slots(forest.order[f]), data.slots(forest.order[g])
         for place, a, b in zip(forest.blocks[f, g], cells.row, cells.column, strict=True):
-            np.testing.assert_allclose(numbers[place], Z[:, rows[a]].T @ Z[:, columns[b]], rtol=EXACT, atol=EXACT * m.n)
+            np.testing.assert_allclose(
+                numbers[place], Z[:, rows[a]].T @ Z[:, columns[b]], rtol=EXACT, atol=EXACT * m.n
+            )
     for f, places in enumerate(forest.xy):
         for place, columns in zip(places, data.slots(forest.order[f]), strict=True):
             np.testing.assert_allclose(numbers[place], Z[:, columns].T @ XY, rtol=EXACT, atol=EXACT * m.n)
@@ -242,7 +244,9 @@ def test_compression_counts_levels_of_two_kinds():
     plain = uncompressed(m)
     L = np.array([[1.3]])
     one, other = (
-        absorb(np.ascontiguousarray(part.levels.A[0]), part.count, np.ascontiguousarray(part.levels.M[0]), corner(m), L)
+        absorb(
+            np.ascontiguousarray(part.levels.A[0]), part.count, np.ascontiguousarray(part.levels.M[0]), corner(m), L
+        )
         for part in (m, plain)
     )
     for found, expected in zip(one, other, strict=True):

@@ -203,7 +203,7 @@ def in_graph_order(graph, model):
     """Value variables of the graph in the order of θ: sds, partial correlations, σ, r, kept coefficients."""
     free = [variable.name for variable in graph.free_RVs]
     sds = [name for name in free if name.endswith("_sigma")]
-    partial = [name for name in free if name.endswith("_corr_partial") or name.endswith("_corr2_partial")]
+    partial = [name for name in free if name.endswith(("_corr_partial", "_corr2_partial"))]
     kept = [term.name for term in model.design.terms if term.name in free]
     order = [*sds, *partial, *(name for name in ("sigma", "rho_partial") if name in free), *kept]
     assert sorted(order) == sorted(free)
@@ -243,7 +243,8 @@ def test_log_posterior_is_the_density_of_the_graph(data, name):
 @pytest.mark.parametrize(
     "name",
     [
-        "correlated", "categorical slopes", "kept positive slope", "two correlated blocks", "crossed slopes", "nested",
+        "correlated", "categorical slopes", "kept positive slope", "two correlated blocks", "crossed slopes",
+        "nested",
         "known errors", "AR(1) with a prior", "AR(1), nested", "compound symmetry",
     ],
 )  # fmt: skip
@@ -304,7 +305,15 @@ def test_dimensions_of_the_graph_name_the_columns(data):
 
 @pytest.mark.parametrize("far", [-1e4, -750.0, -40.0, 40.0, 750.0, 1e4])
 @pytest.mark.parametrize(
-    "name", ["kept slope", "crossed slopes", "nested within crossed", "AR(1) with a prior", "AR(1), nested", "compound symmetry"]
+    "name",
+    [
+        "kept slope",
+        "crossed slopes",
+        "nested within crossed",
+        "AR(1) with a prior",
+        "AR(1), nested",
+        "compound symmetry",
+    ],
 )
 def test_wild_proposals_are_refused_without_an_error(data, name, far):
     """A leapfrog step may land anywhere: the density is then -inf or very low, never NaN or an exception."""

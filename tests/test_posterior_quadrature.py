@@ -6,7 +6,7 @@ Nothing of the package's likelihood is used on the exact side: densities are tho
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 
 import arviz as az
 import bambi as bmb
@@ -61,12 +61,12 @@ KEPT = {
     "Gamma": (bmb.Prior("Gamma", alpha=5, beta=4), stats.gamma(5, scale=0.25), "compiled"),
     "Uniform": (bmb.Prior("Uniform", lower=-0.1, upper=0.35), stats.uniform(-0.1, 0.45), "graph"),
 }
-"""Priors that disagree with the data enough to be seen in the posterior; the last two have no mass at the least-squares slope's tails."""
+"""Priors that disagree with the data enough to be seen in the posterior; the last two are bounded."""
 
 
 @pytest.fixture(scope="module")
 def surface(small):
-    """For a grid of (sd, σ): p(y) with a flat prior of the slope, and the slope's and the intercept's Gaussian given y."""
+    """For a grid of (sd, σ): p(y) with a flat prior of the slope, and the Gaussians of slope and intercept."""
     design = hb.Model("y ~ x + (1 | g)", small).design
     data = dense(design)
     (sds, sd_weight), (sigmas, sigma_weight) = gauss(0.0, 6.0, 48), gauss(0.45, 2.5, 32)
@@ -93,7 +93,7 @@ def exact_kept(surface, law):
     low, high = max(law.support()[0], -1.5), min(law.support()[1], 2.0)
     # panels, so that the kink of a Laplace density is at an end of one
     ends = np.unique(np.clip(np.r_[np.linspace(low, high, 21), law.median()], low, high))
-    parts = [gauss(a, b, 20) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    parts = [gauss(a, b, 20) for a, b in pairwise(ends)]
     beta, weight = np.concatenate([b for b, _ in parts]), np.concatenate([w for _, w in parts])
     theta = (
         flat
@@ -176,7 +176,9 @@ def series():
     rng = np.random.default_rng(9)
     g = np.repeat(np.arange(7), 5)
     t = np.concatenate([np.sort(rng.permutation(8)[:5]) for _ in range(7)])
-    e = np.concatenate([np.linalg.cholesky(0.7 ** abs(s[:, None] - s)) @ rng.standard_normal(5) for s in t.reshape(7, 5)])
+    e = np.concatenate(
+        [np.linalg.cholesky(0.7 ** abs(s[:, None] - s)) @ rng.standard_normal(5) for s in t.reshape(7, 5)]
+    )
     x = rng.standard_normal(35)
     y = 2.0 - x + 0.5 * rng.standard_normal(7)[g] + e
     return pd.DataFrame({"y": y, "x": x, "t": t, "g": g})

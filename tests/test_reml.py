@@ -224,7 +224,7 @@ def test_crossed_and_nested_factors_agree_with_lme4_to_its_last_digits(fits, nam
 
 @pytest.mark.slow
 def test_insteval_is_that_of_lme4(shared):
-    """73,421 ratings of 1,128 lecturers by 2,972 students, partially crossed (lme4 1.1-31; MixedModels.jl prints the same)."""
+    """73,421 ratings of 1,128 lecturers by 2,972 students, partially crossed (lme4 1.1-31, as MixedModels.jl)."""
     columns = ["s", "d", "y"]
     data = pd.read_csv(shared("datasets/InstEval.csv.gz"), usecols=columns, dtype={"s": str, "d": str})
     found = fit("y ~ 1 + (1 | s) + (1 | d)", data)

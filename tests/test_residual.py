@@ -174,9 +174,26 @@ def test_structures_are_read(text, expected):
     assert found.text == text
 
 
-@pytest.mark.parametrize("text", ["", "ar1", "ar1()", "ar1(t)", "ar1(g | )", "ar2(t | g)", "cs(t | g)", "cs()", "AR1(t | g)", "ar1(t | g) + cs(g)", 3])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "ar1",
+        "ar1()",
+        "ar1(t)",
+        "ar1(g | )",
+        "ar2(t | g)",
+        "cs(t | g)",
+        "cs()",
+        "AR1(t | g)",
+        "ar1(t | g) + cs(g)",
+        3,
+    ],
+)
 def test_other_texts_are_refused(text):
-    with pytest.raises(hb.FormulaError, match=r"is not a structure; write 'ar1\(time \| group\)' or 'cs\(group\)'\.$"):
+    with pytest.raises(
+        hb.FormulaError, match=r"is not a structure; write 'ar1\(time \| group\)' or 'cs\(group\)'\.$"
+    ):
         parse(text)
 
 
@@ -243,7 +260,11 @@ REFUSED = {
         {"t": np.sqrt(np.arange(48.0))},
         r"^The times 't' of residual=.* are not equally spaced; round them to a grid, or write ar1\(1 \| g\)",
     ),
-    "series of one row": ("cs(t)", {"t": np.arange(48)}, r"every series has one row, .*name a coarser grouping factor\.$"),
+    "series of one row": (
+        "cs(t)",
+        {"t": np.arange(48)},
+        r"every series has one row, .*name a coarser grouping factor\.$",
+    ),
     "an infinite time": ("ar1(t | g)", {"t": [np.inf, *range(47)]}, r"^Column 't' has an infinite value in row 0"),
 }
 

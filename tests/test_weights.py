@@ -84,7 +84,9 @@ def test_weights_divide_the_residual_variance(data, formula, method):
     found = fit(formula, data, method, weights="w")
     d = dense(found.design)
     np.testing.assert_allclose(d.deviation**2, 1.0 / data["w"], rtol=1e-14)
-    assert oracle_loglik(found.design, found.covariance, found.sigma, method) == pytest.approx(found.loglik, rel=ORACLE)
+    assert oracle_loglik(found.design, found.covariance, found.sigma, method) == pytest.approx(
+        found.loglik, rel=ORACLE
+    )
     V = response_covariance(d, found.covariance, found.sigma)
     beta, covariance = gls(d.y, d.X, V)
     np.testing.assert_allclose(found.fixef, beta, rtol=ORACLE)
@@ -126,7 +128,9 @@ def test_no_other_variances_are_more_likely(data, method):
     here = np.log([*np.sqrt(np.diag(found.covariance)), found.sigma])
     assert loglik(here) == pytest.approx(found.loglik, rel=ORACLE)
     for start in (here, np.zeros(3), np.array([-1.0, 1.0, -0.5])):
-        searched = minimize(lambda x: -loglik(x), start, method="Nelder-Mead", options={"xatol": 1e-6, "fatol": 1e-10})
+        searched = minimize(
+            lambda x: -loglik(x), start, method="Nelder-Mead", options={"xatol": 1e-6, "fatol": 1e-10}
+        )
         assert -searched.fun < found.loglik + SEARCHED
 
 
@@ -255,14 +259,26 @@ def test_offsets_add_up(data):
 
 REFUSED = {
     "a negative weight": ({"weights": "v"}, [-1.0, *[1.0] * 95], r"^Column 'v' is -1\.0 in row 0 .*a weight must be"),
-    "a weight of zero": ({"weights": "v"}, [1.0, 0.0, *[1.0] * 94], r"^Column 'v' is 0\.0 in row 1 .* positive number\.$"),
-    "a negative error": ({"se": "v"}, [-1.0, *[1.0] * 95], r"^Column 'v' is -1\.0 in row 0 .*a standard error must be"),
+    "a weight of zero": (
+        {"weights": "v"},
+        [1.0, 0.0, *[1.0] * 94],
+        r"^Column 'v' is 0\.0 in row 1 .* positive number\.$",
+    ),
+    "a negative error": (
+        {"se": "v"},
+        [-1.0, *[1.0] * 95],
+        r"^Column 'v' is -1\.0 in row 0 .*a standard error must be",
+    ),
     "an error of zero": ({"se": "v"}, [0.0, *[1.0] * 95], r"^Column 'v' is 0\.0 in row 0 .*a standard error must be"),
     "an infinite weight": ({"weights": "v"}, [np.inf, *[1.0] * 95], r"^Column 'v' has an infinite value in row 0"),
     "an infinite error": ({"se": "v"}, [np.inf, *[1.0] * 95], r"^Column 'v' has an infinite value in row 0"),
     "texts": ({"weights": "v"}, ["heavy"] * 96, r"^Column 'v' is '?heavy'? in row 0 .*a weight must be"),
     "no weight at all": ({"weights": "v"}, [np.nan] * 96, r"^Column 'v' has no value at all"),
-    "no such column": ({"weights": "W"}, 1.0, r"^weights= uses 'W', which is not a column of the data\. Did you mean 'w'\?$"),
+    "no such column": (
+        {"weights": "W"},
+        1.0,
+        r"^weights= uses 'W', which is not a column of the data\. Did you mean 'w'\?$",
+    ),
     "no such error": ({"se": "SE"}, 1.0, r"^se= uses 'SE', which is not a column of the data\. Did you mean 'se'\?$"),
     "too few numbers": ({"weights": np.ones(95)}, 1.0, r"^weights= has shape \(95,\), but the data have 96 rows"),
     "a single number": ({"weights": 2.0}, 1.0, r"^weights= has shape \(\), but the data have 96 rows"),
@@ -289,7 +305,9 @@ def test_rows_without_a_weight_are_left_out_and_counted(data, option):
         design = hb.Model("y ~ x + (1 | g)", frame, **{option: "v"}).design
     expected = data["w"].drop([3, 50])
     np.testing.assert_allclose(design.weights, expected if option == "weights" else expected**-2.0, rtol=1e-14)
-    with pytest.raises(hb.DataError, match=r"^2 of 96 rows have missing values in 'v'; fill them or pass dropna=True"):
+    with pytest.raises(
+        hb.DataError, match=r"^2 of 96 rows have missing values in 'v'; fill them or pass dropna=True"
+    ):
         hb.Model("y ~ x + (1 | g)", frame, dropna=False, **{option: "v"})
 
 
