@@ -364,6 +364,32 @@ def oracle_loglik(data: Design | Dense, Sigma: np.ndarray, sigma: float, method:
     return log_normal(data.y, data.X @ gls(data.y, data.X, V)[0], V)
 
 
+def profiled(design: Design, method: str) -> tuple[Callable[[np.ndarray], float], int]:
+    """-2 log likelihood as a function of the free entries of a relative factor alone, and how many there are.
+
+    σ and the fixed effects are at their best (REML: the fixed effects integrated), by generalised least squares in the
+    metric of V₀ = V/σ².
+    """
+    data = dense(design)
+    n, p = data.X.shape
+    rows, columns = np.nonzero(design.layout.mask)
+    dof = n - p if method == "REML" else n
+    XY = np.column_stack([data.X, data.y])
+
+    def deviance(x: np.ndarray) -> float:
+        L = np.zeros((design.layout.q,) * 2)
+        L[rows, columns] = x
+        half = np.linalg.cholesky(response_covariance(data, L @ L.T, 1.0))
+        R = np.linalg.qr(np.linalg.solve(half, XY), mode="r")
+        squares = R[p, p] ** 2
+        value = 2.0 * np.log(np.diag(half)).sum() + dof * (1.0 + np.log(2.0 * np.pi * squares / dof))
+        if method == "REML":
+            value += 2.0 * np.log(np.abs(np.diag(R)[:p])).sum()
+        return float(value)
+
+    return deviance, len(rows)
+
+
 # --- gradients ----------------------------------------------------------------------------------
 
 GRADIENT = 1e-6

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracle import dense, oracle_loglik
+from oracle import oracle_loglik, profiled
 from scipy.optimize import minimize
 
 import hierbayes as hb
@@ -243,34 +243,9 @@ def test_a_variance_of_zero_is_the_smaller_model(formula, seed):
 # --- the maximum --------------------------------------------------------------------------------------
 
 
-def deviance_of(design, method):
-    """-2 log likelihood of the dense oracle as a function of the free entries of a relative factor, σ profiled."""
-    data = dense(design)
-    n, p = data.X.shape
-    rows, columns = np.nonzero(design.layout.mask)
-    dof = n - p if method == "REML" else n
-
-    def deviance(x):
-        L = np.zeros((design.layout.q,) * 2)
-        L[rows, columns] = x
-        relative = oracle_loglik(data, L @ L.T, 1.0, method)
-        # at σ = 1 the likelihood holds the residual sum of squares; from it the best σ
-        quadratic = -2.0 * (relative - oracle_loglik_without_squares(data, L @ L.T, method))
-        return -2.0 * relative - quadratic + dof * (1.0 + np.log(quadratic / dof))
-
-    return deviance, len(rows)
-
-
-def oracle_loglik_without_squares(data, Sigma, method):
-    """The same for a response that the fixed effects reproduce: the determinants and the constant alone."""
-    import dataclasses
-
-    return oracle_loglik(dataclasses.replace(data, y=data.X.sum(axis=1)), Sigma, 1.0, method)
-
-
 def best_of_random_starts(design, method, starts, seed):
     """The smallest deviance that SciPy finds from anywhere, by differences of the dense oracle."""
-    deviance, size = deviance_of(design, method)
+    deviance, size = profiled(design, method)
     rng = np.random.default_rng(seed)
     best = np.inf
     for _ in range(starts):
@@ -299,14 +274,12 @@ def small_study(seed, name):
     )
 
 
-@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize("method", ["REML", "ML"])
-def test_no_random_start_finds_a_better_fit(name, method, seed):
-    found = fit(SMALL[name], small_study(seed, name), method)
+def test_no_random_start_finds_a_better_fit(name, method):
+    found = fit(SMALL[name], small_study(0, name), method)
     assert found.converged
-    best = best_of_random_starts(found.design, method, 20, seed)
-    assert found.criterion < best + CRITERION
+    assert found.criterion < best_of_random_starts(found.design, method, 20, 0) + CRITERION
 
 
 @pytest.mark.slow
@@ -314,7 +287,7 @@ def test_no_random_start_finds_a_better_fit(name, method, seed):
 @pytest.mark.parametrize("method", ["REML", "ML"])
 def test_no_random_start_finds_a_better_fit_of_many(name, method):
     worse = {}
-    for seed in range(3, 60):
+    for seed in range(1, 25):
         found = fit(SMALL[name], small_study(seed, name), method)
         gap = found.criterion - best_of_random_starts(found.design, method, 20, seed)
         if gap > CRITERION and found.converged:
@@ -324,7 +297,7 @@ def test_no_random_start_finds_a_better_fit_of_many(name, method):
 
 def test_the_profiled_oracle_is_the_likelihood_at_its_best_sigma():
     found = fit("y ~ x + (x | g)", study(0))
-    deviance, size = deviance_of(found.design, "REML")
+    deviance, size = profiled(found.design, "REML")
     L = np.linalg.cholesky(found.covariance) / found.sigma
     x = L[np.nonzero(found.design.layout.mask)]
     assert len(x) == size
@@ -348,8 +321,8 @@ def shaped(kind, seed):
 SHAPES = {
     "pairs": ([2] * 12, 1.0),
     "mostly single rows": ([1] * 14 + [2, 3, 4], 1.0),
-    "one enormous group": ([150, 1, 1, 2, 1, 3], 1.0),
-    "unbalanced": ([1, 2, 4, 8, 16, 32], 1.0),
+    "one enormous group": ([60, 1, 1, 2, 1, 3], 1.0),
+    "unbalanced": ([1, 2, 4, 8, 16, 24], 1.0),
     "two groups": ([9, 11], 1.0),
     "fewer rows than effects in every level": ([2] * 15, 1.0),
     "perfectly separated groups": ([5] * 6, 1e4),
@@ -368,7 +341,7 @@ def test_a_fit_is_right_or_says_that_it_is_not(kind, formula):
         return
     assert np.isfinite(found.criterion)
     assert np.isfinite(found.fixef).all()
-    best = best_of_random_starts(found.design, "REML", 8, 0)
+    best = best_of_random_starts(found.design, "REML", 5, 0)
     rounding = 1e-5 if kind == "perfectly separated groups" else CRITERION  # sums of squares there cancel
     assert found.criterion < best + rounding
     assert oracle_loglik(found.design, found.covariance, found.sigma, "REML") == pytest.approx(
