@@ -85,7 +85,8 @@ class Structure:
                 f"In residual={self.text!r} the series {levels[codes[order][row]]!r} has two rows at "
                 f"{self.time} = {time[order][row]:g}; keep one row for each time."
             )
-        steps = (time - time.min()) / gaps.min()
+        # series need not begin on one grid: only times within a series are compared
+        steps = (time - pd.Series(time).groupby(codes).transform("min").to_numpy()) / gaps.min()
         # the shortest gap need not be the step: times 0, 2, 5 are on a grid of 1
         for parts in range(1, 13):
             if np.abs(steps * parts - np.round(steps * parts)).max() <= UNEVEN * parts:

@@ -367,7 +367,7 @@ def oracle_loglik(data: Design | Dense, Sigma: np.ndarray, sigma: float, method:
 def profiled(design: Design, method: str) -> tuple[Callable[[np.ndarray], float], int]:
     """-2 log likelihood as a function of the free entries of a relative factor alone, and how many there are.
 
-    σ and the fixed effects are at their best (REML: the fixed effects integrated), by generalised least squares in the
+    σ and the fixed effects are at their best (REML: fixed effects integrated), by generalised least squares in the
     metric of V₀ = V/σ².
     """
     data = dense(design)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from oracle import MANY, ar1, cs, differences, groups, residual_correlation, residual_range
+from oracle import MANY, ar1, cs, differences, groups, oracle_loglik, residual_correlation, residual_range
 
 import hierbayes as hb
 from hierbayes.moments import take_moments
@@ -228,6 +228,30 @@ def test_times_are_steps_of_the_grid(data):
 def test_gaps_are_whole_numbers_of_steps(data, times, steps):
     residual = residual_of(data.assign(t=np.tile(times, 8)), "ar1(t | g)")
     np.testing.assert_array_equal(residual.time, np.tile(steps, 8))
+
+
+@pytest.mark.parametrize("offset", [0.5, 1.0 / 3.0, np.pi, 1e6])
+def test_series_need_not_begin_at_one_time(data, offset):
+    """Visits a year apart are neighbours, whatever the birthday: only times within a series are compared."""
+    moved = data["t"] + offset * data["g"].str[1:].astype(int)
+    residual = residual_of(data.assign(t=moved), "ar1(t | g)")
+    steps = pd.Series(residual.time).groupby(residual.codes).diff()
+    np.testing.assert_array_equal(steps.dropna(), 1)
+
+
+@pytest.mark.parametrize("times", [[0, 2, 5, 7, 10, 12], [0, 3, 7, 10, 14, 17], [0, 2, 4, 7, 9, 12]], ids=str)
+@pytest.mark.parametrize("rho", [0.9, 0.6])
+def test_series_without_neighbours_have_a_correlation_too(times, rho):
+    """Where no two rows are one step apart, ρ = 0 is a stationary point of the likelihood, but not its maximum."""
+    t = np.array(times)
+    half = np.linalg.cholesky(rho ** np.abs(t[:, None] - t))
+    y = (np.random.default_rng(0).standard_normal((60, 6)) @ half.T).ravel()
+    frame = pd.DataFrame({"y": y, "t": np.tile(t, 60), "g": np.repeat(np.arange(60), 6)})
+    found = hb.Model("y ~ 1", frame, residual="ar1(t | g)").reml()
+    assert found.converged
+    assert found.rho == pytest.approx(rho, abs=0.1)
+    for other in (-0.9, -0.5, 0.0, 0.3, rho):
+        assert oracle_loglik(found.design, np.zeros((0, 0)), found.sigma, "REML", other) < found.loglik
 
 
 def test_an_interaction_of_groups(data):
