@@ -401,9 +401,9 @@ def _print_estimates(model: Model, found: dict[str, Any]) -> None:
     """Estimates of one or two methods in one table."""
     import pandas as pd
 
+    from hierbayes.estimates import RESIDUAL
     from hierbayes.names import RHO
     from hierbayes.report.numbers import places, show
-    from hierbayes.results import RESIDUAL
 
     tables = [result.tidy() for result in found.values()]
     titles = {"reml": "REML", "ml": "ML", "bayes": "posterior"}

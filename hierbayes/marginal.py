@@ -91,6 +91,8 @@ class Marginal:
     moments : Moments
     kept : (p,) bool array
         Fixed effects that θ contains.
+    centering : (p, p) array
+        From fixed effects to the coordinates of their priors.
     dim : int
         Length of θ.
     """
@@ -110,7 +112,7 @@ class Marginal:
         self.kept = kept
         self._mean = np.zeros(p)
         self._precision = np.zeros(p)
-        self._centering = np.eye(p)
+        self.centering = np.eye(p)
         if priors is None:
             return
         for i, prior in enumerate(priors.coefficients):
@@ -118,7 +120,7 @@ class Marginal:
                 self._mean[i] = prior.args["mu"]
                 self._precision[i] = prior.args["sigma"] ** -2.0
         if priors.centered and design.intercept is not None:
-            self._centering[design.intercept] = design.X.mean(axis=0)
+            self.centering[design.intercept] = design.X.mean(axis=0)
 
     def with_response(self, y: np.ndarray, moments: Moments) -> Marginal:
         """The same likelihood for another response, without priors.
@@ -150,7 +152,7 @@ class Marginal:
     @property
     def origin(self) -> np.ndarray:
         """(p,) least-squares coefficients in the coordinates of the priors."""
-        return self._centering @ self.moments.ols
+        return self.centering @ self.moments.ols
 
     @property
     def places(self) -> Places:
@@ -173,7 +175,7 @@ class Marginal:
     def packed(self) -> np.ndarray:
         """Everything the compiled functions need, as one flat vector."""
         m = self.moments
-        D = m.R @ np.linalg.inv(self._centering) / m.scale
+        D = m.R @ np.linalg.inv(self.centering) / m.scale
         ols = self.origin
         kept, integrated = self.kept, ~self.kept
         sizes, correlated = m.layout.arrays
@@ -250,7 +252,7 @@ class Marginal:
         eta = np.empty((draws, m.p))
         eta[:, integrated] = u + self.origin[integrated]
         eta[:, self.kept] = thetas[:, places.kept :]
-        fixef = eta @ np.linalg.inv(self._centering).T
+        fixef = eta @ np.linalg.inv(self.centering).T
         sigma = np.full(draws, self.design.sigma) if places.sigma is None else thetas[:, places.sigma]
         rho = np.zeros(draws) if places.rho is None else self.rho(thetas[:, places.rho])
         return Conditionals(fixef, t, relative, sigma, rho, L, rest)

@@ -28,8 +28,9 @@ from hierbayes.marginal import Marginal
 from hierbayes.moments import Moments, Rows, take_moments
 from hierbayes.parameterization import AUTO, MARGINAL, Choice, choose
 from hierbayes.priors import Priors
+from hierbayes.refits import Refits, collect_refits
 from hierbayes.reml import SINGULAR, Optimum, maximise, maximise_all
-from hierbayes.results import Fit, Refits, RemlFit, collect_refits
+from hierbayes.results import Fit, RemlFit
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,7 +18,7 @@ import numpy as np
 import xarray as xr
 
 from hierbayes import names
-from hierbayes.covariance import correlation
+from hierbayes.covariance import correlation, partials
 from hierbayes.design import Design, Factor
 from hierbayes.marginal import Conditionals, Marginal
 from hierbayes.threads import parts, share
@@ -90,6 +90,53 @@ def parameters(marginal: Marginal, theta: np.ndarray, given: Conditionals) -> xr
     if design.residual is not None:
         add(names.RHO, given.rho)
     return xr.Dataset(variables, coords)
+
+
+def thetas(marginal: Marginal, posterior: xr.Dataset) -> np.ndarray:
+    """θ of every draw, from the parameters under Bambi's names: the inverse of `parameters`.
+
+    Parameters
+    ----------
+    marginal : Marginal
+    posterior : xarray.Dataset
+        With dims chain and draw; from any parametrisation.
+
+    Returns
+    -------
+    (draws, dim) array
+        Chains one after the other.
+    """
+    design, layout, places = marginal.design, marginal.moments.layout, marginal.places
+
+    def flat(name: str) -> np.ndarray:
+        values = posterior[name].to_numpy()
+        return values.reshape(values.shape[0] * values.shape[1], -1)
+
+    sds, corrs = [], []
+    for part in design.parts:
+        factor = part.factor.name
+        sds += [flat(names.sd(term.name, factor)) for term in part.block.terms]
+        if part.free:
+            corrs.append((part.where, flat(names.corr(factor, part.number))))
+    total = posterior.sizes[names.CHAIN] * posterior.sizes[names.DRAW]
+    theta = np.empty((total, marginal.dim))
+    theta[:, places.sds] = np.concatenate([np.empty((total, 0)), *sds], axis=1)
+    full = np.tile(np.eye(layout.q), (total, 1, 1))
+    for where, values in corrs:
+        width = where.stop - where.start
+        full[:, where, where] = values.reshape(total, width, width)
+    if corrs:
+        factors = np.linalg.cholesky(full)
+        theta[:, places.partials] = [partials(factor, layout)[1] for factor in factors]
+    if places.sigma is not None:
+        theta[:, places.sigma] = flat(names.SIGMA)[:, 0]
+    if places.rho is not None:
+        low, high = marginal.rho(np.array([-1.0, 1.0]))
+        theta[:, places.rho] = 2.0 * (flat(names.RHO)[:, 0] - low) / (high - low) - 1.0
+    if marginal.kept.any():
+        fixef = np.concatenate([flat(term.name) for term in design.terms], axis=1)
+        theta[:, places.kept :] = (fixef @ marginal.centering.T)[:, marginal.kept]
+    return theta
 
 
 def random_effects(

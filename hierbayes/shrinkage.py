@@ -25,8 +25,8 @@ import numpy as np
 import pandas as pd
 
 from hierbayes.design import Design, Factor
+from hierbayes.estimates import FIXED, Estimate, Posterior
 from hierbayes.forest import nested
-from hierbayes.results import FIXED, Fit, RemlFit
 
 SINGULAR = 1e-10
 """A level has no estimate of its own if an eigenvalue of A_j is below this fraction of its trace."""
@@ -40,13 +40,13 @@ COLUMNS = [
 """Columns of the table of `shrinkage`."""
 
 
-def shrinkage(reml: RemlFit, fit: Fit) -> pd.DataFrame:
+def shrinkage(reml: Estimate, fit: Posterior) -> pd.DataFrame:
     """Effects of every level of every grouping factor without pooling, by REML and in the posterior.
 
     Parameters
     ----------
-    reml : RemlFit
-    fit : Fit
+    reml : Estimate
+    fit : Posterior
         Of the same model.
 
     Returns
@@ -88,12 +88,12 @@ def shrinkage(reml: RemlFit, fit: Fit) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=COLUMNS)
 
 
-def no_pooling(reml: RemlFit) -> dict[str, np.ndarray]:
+def no_pooling(reml: Estimate) -> dict[str, np.ndarray]:
     """Least squares within each level of each grouping factor, weighted by the precision weights.
 
     Parameters
     ----------
-    reml : RemlFit
+    reml : Estimate
 
     Returns
     -------
@@ -209,7 +209,7 @@ def shown_factor(design: Design) -> Factor:
 
 
 def group_lines(
-    reml: RemlFit, fit: Fit, table: pd.DataFrame, data: pd.DataFrame, most: int = 12
+    reml: Estimate, fit: Posterior, table: pd.DataFrame, data: pd.DataFrame, most: int = 12
 ) -> GroupLines | None:
     """Lines of complete, no and partial pooling through the data of some levels of one grouping factor.
 
@@ -221,8 +221,8 @@ def group_lines(
 
     Parameters
     ----------
-    reml : RemlFit
-    fit : Fit
+    reml : Estimate
+    fit : Posterior
         Of the same model.
     table : pandas.DataFrame
         Their `shrinkage`.

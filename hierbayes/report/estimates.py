@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from hierbayes import names
-from hierbayes.results import FIXED, RESIDUAL
+from hierbayes.estimates import FIXED, RESIDUAL
 
 from .numbers import places, show
 

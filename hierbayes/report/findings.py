@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from hierbayes import names
+from hierbayes.estimates import FIXED, RESIDUAL, VARIANCE
 from hierbayes.reml import SINGULAR
-from hierbayes.results import FIXED, RESIDUAL, VARIANCE
 from hierbayes.shrinkage import finer
 
 from .estimates import CORR, RHO, SD, SIGMA, Estimate

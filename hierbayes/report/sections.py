@@ -11,9 +11,9 @@ import pandas as pd
 
 from hierbayes import names
 from hierbayes.diagnostics import ESS_PER_CHAIN, RHAT
+from hierbayes.estimates import FIXED
 from hierbayes.forest import Cells
 from hierbayes.plots.shrinkage import MANY
-from hierbayes.results import FIXED
 from hierbayes.shrinkage import finer
 
 from . import provenance

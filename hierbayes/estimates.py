@@ -1,0 +1,393 @@
+"""What the two inferences find: an `Estimate` and a `Posterior`, frozen, with tables of the same rows.
+
+What may be concluded from them is asked by the modules above and offered by `hierbayes.results`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from hierbayes import names
+from hierbayes.covariance import correlation
+from hierbayes.design import Design, Factor
+from hierbayes.diagnostics import Convergence, check_convergence
+from hierbayes.marginal import Marginal
+from hierbayes.moments import Moments
+from hierbayes.priors import Priors
+from hierbayes.recover import thetas
+from hierbayes.reml import Optimum
+
+TIDY = [
+    "effect", "group", "term", "estimate", "std_error", "statistic", "df", "p_value", "conf_low", "conf_high",
+]  # fmt: skip
+"""Columns of every tidy table."""
+FIXED, VARIANCE = "fixed", "ran_pars"
+RESIDUAL = "Residual"
+
+
+def variance_rows(design: Design) -> list[tuple[str, str, int, int]]:
+    """Group, term and the pair of effects (i, j) of every standard deviation and free correlation."""
+    labels = design.effect_labels
+    groups = [part.factor.name for part in design.parts for _ in part.block.labels]
+    rows = [(groups[i], f"sd({label})", i, i) for i, label in enumerate(labels)]
+    return rows + [(groups[i], f"corr({labels[j]}, {labels[i]})", i, j) for i, j in design.layout.pairs]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Estimate:
+    """A maximum of the likelihood, and what it says of every parameter and every level.
+
+    `hierbayes.RemlFit` is this with its tests, intervals and checks; the attributes are described there.
+
+    Parameters
+    ----------
+    marginal : Marginal
+    optimum : Optimum
+    method : {"REML", "ML"}
+    """
+
+    marginal: Marginal
+    optimum: Optimum
+    method: str
+
+    @property
+    def design(self) -> Design:
+        """The design that was fitted."""
+        return self.marginal.design
+
+    @property
+    def moments(self) -> Moments:
+        """Its moments."""
+        return self.marginal.moments
+
+    @cached_property
+    def fixef(self) -> pd.Series:
+        """Fixed effects."""
+        m = self.moments
+        beta = m.ols - m.scale * np.linalg.solve(m.R, self.optimum.t[:-1])
+        return pd.Series(beta, index=self.design.labels)
+
+    @cached_property
+    def vcov(self) -> pd.DataFrame:
+        """Covariance matrix of the fixed effects, σ² (Xᵀ V₀⁻¹ X)⁻¹."""
+        half = np.linalg.inv(self.optimum.chol.T @ self.moments.R) * self.sigma
+        return pd.DataFrame(half @ half.T, index=self.design.labels, columns=self.design.labels)
+
+    @property
+    def sigma(self) -> float:
+        """Residual standard deviation (of a row of weight 1)."""
+        return self.optimum.sigma * self.moments.scale
+
+    @property
+    def rho(self) -> float | None:
+        """Residual correlation, None for independent residuals."""
+        return None if self.design.residual is None else self.optimum.rho
+
+    @cached_property
+    def covariance(self) -> np.ndarray:
+        """(q, q) covariance matrix of the random effects of a level, block diagonal over the factors."""
+        factor = self.marginal.units(slice(None)) @ self.optimum.relative * self.optimum.sigma
+        return factor @ factor.T
+
+    @cached_property
+    def varcorr(self) -> pd.DataFrame:
+        """Variances, covariances, standard deviations and correlations."""
+        sd, corr = correlation(self.covariance)
+        labels = self.design.effect_labels
+        rows: list[tuple] = []
+        for group, _, i, j in variance_rows(self.design):
+            second = np.nan if i == j else labels[i]
+            rows.append((group, labels[j], second, self.covariance[i, j], sd[i] if i == j else corr[i, j]))
+        if self.design.sigma is None:
+            rows.append((RESIDUAL, np.nan, np.nan, self.sigma**2, self.sigma))
+        if self.rho is not None:
+            rows.append((RESIDUAL, names.RHO, names.RHO, self.rho * self.sigma**2, self.rho))
+        return pd.DataFrame(rows, columns=["group", "term", "term2", "vcov", "sdcor"])
+
+    @cached_property
+    def ranef(self) -> dict[str, pd.DataFrame]:
+        """Best linear unbiased predictors."""
+        blups = self.marginal.blups(self.optimum.relative, self.optimum.t, self.optimum.rho)
+        return {
+            factor.name: self._by_level(factor, values.T)
+            for factor, values in zip(self.design.factors, blups, strict=True)
+        }
+
+    @cached_property
+    def ranef_sd(self) -> dict[str, pd.DataFrame]:
+        """Conditional standard deviations of the random effects."""
+        covariances = self.marginal.conditional_covariance(self.optimum.relative, self.sigma, self.optimum.rho)
+        return {
+            factor.name: self._by_level(factor, np.sqrt(np.diagonal(values, axis1=1, axis2=2)))
+            for factor, values in zip(self.design.factors, covariances, strict=True)
+        }
+
+    def _by_level(self, factor: Factor, values: np.ndarray) -> pd.DataFrame:
+        index = pd.Index(factor.levels, name=factor.name)
+        labels = [label for part in self.design.parts_of(factor) for label in part.block.labels]
+        return pd.DataFrame(values, index=index, columns=labels)
+
+    @property
+    def criterion(self) -> float:
+        """-2 log (restricted) likelihood."""
+        return self.optimum.deviance
+
+    @property
+    def loglik(self) -> float:
+        """Log (restricted) likelihood."""
+        return -0.5 * self.criterion
+
+    @property
+    def n_par(self) -> int:
+        """Number of estimated parameters: fixed effects, variances and covariances, σ and ρ."""
+        free = (self.design.sigma is None) + (self.design.residual is not None)
+        return self.moments.p + int(self.moments.layout.mask.sum()) + free
+
+    @property
+    def aic(self) -> float:
+        """Akaike's criterion, ``criterion + 2 n_par``."""
+        return self.criterion + 2.0 * self.n_par
+
+    @property
+    def bic(self) -> float:
+        """Schwarz's criterion, ``criterion + log(nobs) n_par``."""
+        return self.criterion + np.log(self.nobs) * self.n_par
+
+    @property
+    def nobs(self) -> int:
+        """Rows used."""
+        return self.moments.n
+
+    @property
+    def ngroups(self) -> dict[str, int]:
+        """Levels of each grouping factor."""
+        return {factor.name: len(factor.levels) for factor in self.design.factors}
+
+    @property
+    def singular(self) -> bool:
+        """Whether the estimate is on the boundary of the parameter space."""
+        return self.optimum.singular
+
+    @property
+    def converged(self) -> bool:
+        """Whether gradient and curvature at the answer are those of a maximum."""
+        return self.optimum.converged
+
+    @property
+    def message(self) -> str:
+        """How the optimisation ended."""
+        return self.optimum.message
+
+    @cached_property
+    def fitted(self) -> np.ndarray:
+        """(n,) conditional fitted values: fixed effects and BLUPs."""
+        d = self.design
+        fitted = d.X @ self.fixef.to_numpy() + (0.0 if d.offset is None else d.offset)
+        for factor in d.factors:
+            b = self.ranef[factor.name].to_numpy()
+            Z = np.concatenate([part.block.Z for part in d.parts_of(factor)], axis=1)
+            fitted += np.einsum("nq,nq->n", Z, b[factor.codes])
+        return fitted
+
+    @property
+    def residuals(self) -> np.ndarray:
+        """(n,) conditional residuals."""
+        return self.design.y - self.fitted
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Posterior:
+    """Draws from a posterior, under Bambi's names, and what they say of every parameter and every level.
+
+    `hierbayes.Fit` is this with its comparisons and checks; the attributes are described there.
+
+    Parameters
+    ----------
+    design : Design
+    priors : Priors
+    marginal : Marginal
+    idata : xarray.DataTree
+    reml : Estimate
+    """
+
+    design: Design
+    priors: Priors
+    marginal: Marginal
+    idata: xr.DataTree
+    reml: Estimate
+
+    @property
+    def posterior(self) -> xr.Dataset:
+        """The posterior group."""
+        return self.idata["posterior"].to_dataset()
+
+    @cached_property
+    def thetas(self) -> np.ndarray:
+        """(draws, dim) array: θ of every draw, chains one after the other."""
+        return thetas(self.marginal, self.posterior)
+
+    @property
+    def parameterization(self) -> str:
+        """What NUTS moved in, and why."""
+        attrs = self.idata.attrs
+        return f"{attrs['parameterization']}: {attrs['parameterization_reason']}"
+
+    @property
+    def _effect_names(self) -> list[str]:
+        return [names.effect(term.name, block.factor.name) for block in self.design.blocks for term in block.terms]
+
+    @cached_property
+    def parameters(self) -> xr.Dataset:
+        """The posterior without the random effects of single levels, each free correlation on its own."""
+        posterior = self.posterior.drop_vars(self._effect_names, errors="ignore")
+        for part in self.design.parts:
+            if part.free:
+                name = names.corr(part.factor.name, part.number)
+                corr, labels = posterior[name].to_numpy(), part.block.labels
+                posterior = posterior.drop_dims(names.corr_dims(part.factor.name, part.number))
+                for i, j in zip(*np.triu_indices(len(labels), 1), strict=True):
+                    posterior[f"{name}[{labels[i]}, {labels[j]}]"] = (
+                        (names.CHAIN, names.DRAW),
+                        corr[..., i, j],
+                    )
+        return posterior
+
+    @cached_property
+    def convergence(self) -> Convergence:
+        """R-hat, effective sample sizes and divergences."""
+        return check_convergence(self.parameters, self.idata["sample_stats"].to_dataset())
+
+    def summary(self, ranef: bool = False, ci_prob: float = 0.95) -> pd.DataFrame:
+        """ArviZ's summary of the posterior.
+
+        Parameters
+        ----------
+        ranef : bool, default False
+            Include the random effects of every level (if their draws were kept).
+        ci_prob : float, default 0.95
+            Probability of the equal-tailed intervals.
+
+        Returns
+        -------
+        pandas.DataFrame
+        """
+        import arviz as az
+
+        shown = self.parameters.merge(self.posterior[self._effect_names]) if ranef else self.parameters
+        return az.summary(shown, ci_prob=checked(ci_prob), ci_kind="eti")
+
+    def tidy(self, conf_level: float = 0.95) -> pd.DataFrame:
+        """Posterior means, standard deviations and equal-tailed intervals as one table.
+
+        Parameters
+        ----------
+        conf_level : float, default 0.95
+
+        Returns
+        -------
+        pandas.DataFrame
+            The rows and columns of `RemlFit.tidy`; statistic, df and p_value are NaN.
+        """
+        tail = 0.5 - 0.5 * checked(conf_level)
+        draws = self.parameter_draws()
+        rows = []
+        for effect, group, term in draws.columns:
+            values = draws[effect, group, term].to_numpy()
+            low, high = np.quantile(values, [tail, 1.0 - tail])
+            group_ = np.nan if effect == FIXED else group
+            rows.append((effect, group_, term, values.mean(), values.std(ddof=1), *[np.nan] * 3, low, high))
+        return pd.DataFrame(rows, columns=TIDY)
+
+    def parameter_draws(self) -> pd.DataFrame:
+        """Draws of every row of `tidy`, chains one after the other.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One column a parameter, labelled (effect, group, term).
+        """
+        posterior = self.posterior
+        columns: dict[tuple[str, str, str], np.ndarray] = {}
+        for term in self.design.terms:
+            values = _flat(posterior[term.name], 0 if term.levels is None else 1)
+            for k, label in enumerate(term.labels):
+                columns[FIXED, "", label] = values[:, k] if term.levels is not None else values
+        for block in self.design.blocks:
+            factor = block.factor.name
+            for term in block.terms:
+                values = _flat(posterior[names.sd(term.name, factor)], 0 if term.levels is None else 1)
+                for k, label in enumerate(term.labels):
+                    columns[VARIANCE, factor, f"sd({label})"] = values[:, k] if term.levels is not None else values
+        for part in self.design.parts:
+            if part.free:
+                factor, labels = part.factor.name, part.block.labels
+                values = _flat(posterior[names.corr(factor, part.number)], 2)
+                for j in range(len(labels)):
+                    for i in range(j + 1, len(labels)):
+                        columns[VARIANCE, factor, f"corr({labels[j]}, {labels[i]})"] = values[:, i, j]
+        for name in (names.SIGMA, names.RHO):
+            if (self.design.sigma is None) if name == names.SIGMA else (self.design.residual is not None):
+                columns[VARIANCE, RESIDUAL, name] = _flat(posterior[name], 0)
+        return pd.DataFrame(columns)
+
+    def ranef(self) -> dict[str, pd.DataFrame]:
+        """Posterior of the random effects of every level.
+
+        Returns
+        -------
+        dict of str to pandas.DataFrame
+            For each grouping factor, index (level, term); columns mean, sd, q2.5, q50, q97.5.
+        """
+        return {factor.name: self._ranef_of(factor) for factor in self.design.factors}
+
+    def _ranef_of(self, factor: Factor) -> pd.DataFrame:
+        wanted = {"q2.5": 0.025, "q50": 0.5, "q97.5": 0.975}
+        parts = []
+        if names.RANEF_SUMMARY in self.idata.children:
+            source = self.idata[names.RANEF_SUMMARY].to_dataset().sel({names.STATISTIC: ["mean", "sd", *wanted]})
+        else:
+            source = self.posterior
+        for part in self.design.parts_of(factor):
+            for term in part.block.terms:
+                values = source[names.effect(term.name, factor.name)]
+                if names.STATISTIC in values.dims:
+                    table = values.to_numpy()
+                else:
+                    draws = values.to_numpy().reshape(-1, *values.shape[2:])
+                    quantiles = np.quantile(draws, list(wanted.values()), axis=0)
+                    table = np.stack([draws.mean(axis=0), draws.std(axis=0, ddof=1), *quantiles])
+                table = table.reshape(len(table), -1, table.shape[-1])
+                for k, label in enumerate(term.labels):
+                    index = pd.MultiIndex.from_product([factor.levels, [label]], names=[factor.name, "term"])
+                    parts.append(pd.DataFrame(table[:, k].T, index=index, columns=["mean", "sd", *wanted]))
+        return pd.concat(parts)
+
+    def __repr__(self) -> str:
+        sizes = self.posterior.sizes
+        lines = [
+            f"Posterior of {self.design.formula}",
+            f"{sizes['chain']} chains of {sizes['draw']} draws, {self.design.size}",
+            self.tidy()[["group", "term", "estimate", "std_error", "conf_low", "conf_high"]].to_string(
+                index=False, na_rep="", float_format=lambda v: f"{v:.4g}"
+            ),
+            *(self.convergence.problems or ("converged",)),
+        ]
+        return "\n".join(lines)
+
+
+def _flat(values: xr.DataArray, trailing: int) -> np.ndarray:
+    """Draws of all chains, keeping the last `trailing` dimensions."""
+    array = values.to_numpy()
+    return array.reshape(-1, *array.shape[2 : 2 + trailing])
+
+
+def checked(level: float) -> float:
+    """The level of an interval, refused if it is not between 0 and 1."""
+    if not 0.0 < level < 1.0:
+        raise ValueError(f"the level of an interval is between 0 and 1, not {level}")
+    return level
