@@ -6,8 +6,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hierbayes.bayes_factors import BayesFactor, bayes_factor
+    from hierbayes.bootstrap import Bootstrap
+    from hierbayes.check import Check
+    from hierbayes.comparison import compare
     from hierbayes.datasets import list_data, load_data
     from hierbayes.errors import (
+        ComparisonWarning,
         ConvergenceWarning,
         DataError,
         DatasetError,
@@ -15,31 +20,53 @@ if TYPE_CHECKING:
         HierbayesError,
         HierbayesWarning,
         OutputError,
+        ParetoWarning,
         PriorError,
+        PriorWarning,
         RowsDropped,
         SingularFit,
     )
+    from hierbayes.evidence import Evidence
+    from hierbayes.likelihood_ratio import lrt
     from hierbayes.model import Model
+    from hierbayes.profile import Profile
+    from hierbayes.quadrature import Quadrature
     from hierbayes.report import report
     from hierbayes.results import Fit, RemlFit
+    from hierbayes.shrinkage import shrinkage
+    from hierbayes.wrapper import GaussianWrapper
 
 _HOMES = {
     "Model": "model",
+    "Check": "check",
     "RemlFit": "results",
     "Fit": "results",
+    "Bootstrap": "bootstrap",
+    "GaussianWrapper": "wrapper",
+    "compare": "comparison",
+    "Profile": "profile",
+    "lrt": "likelihood_ratio",
+    "Quadrature": "quadrature",
+    "Evidence": "evidence",
+    "BayesFactor": "bayes_factors",
+    "bayes_factor": "bayes_factors",
     "load_data": "datasets",
     "list_data": "datasets",
     "report": "report",
+    "shrinkage": "shrinkage",
     "HierbayesError": "errors",
     "DataError": "errors",
     "FormulaError": "errors",
+    "ParetoWarning": "errors",
     "PriorError": "errors",
     "DatasetError": "errors",
     "OutputError": "errors",
     "HierbayesWarning": "errors",
+    "ComparisonWarning": "errors",
     "RowsDropped": "errors",
     "SingularFit": "errors",
     "ConvergenceWarning": "errors",
+    "PriorWarning": "errors",
 }
 """Where each public name lives. Names are imported when first used: `import hierbayes` is instant."""
 

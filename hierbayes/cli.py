@@ -7,9 +7,7 @@ after Ctrl-C. Whatever takes long to import is imported by the command that need
 from __future__ import annotations
 
 import json
-import signal
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -295,7 +293,7 @@ def _sample(model: Model, seed: int | None, draws: int, tune: int, chains: int) 
     """Draw the posterior, with a progress bar where somebody is watching."""
     with _status("preparing the sampler"):
         _ = model.marginal
-    with _interruptible(), _progress_bar() as callback:
+    with _progress_bar() as callback:
         return model.fit(draws=draws, tune=tune, chains=chains, seed=seed, progress=False, callback=callback)
 
 
@@ -334,30 +332,6 @@ def _progress_bar() -> Iterator[Callable[[Any], None] | None]:
             )
 
         yield callback
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Make Ctrl-C end the command, although the sampler takes it as a request to return early."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    pressed = threading.Event()
-
-    def handler(*_: Any) -> None:
-        pressed.set()
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGINT, handler)
-    try:
-        yield
-    except Exception:
-        if not pressed.is_set():
-            raise
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if pressed.is_set():
-        raise KeyboardInterrupt
 
 
 def _as_json(model: Model, source: str, found: dict[str, Any]) -> dict[str, Any]:
@@ -432,7 +406,8 @@ def _print_estimates(model: Model, found: dict[str, Any]) -> None:
             verdict = "converged" if result.convergence.ok else " ".join(result.convergence.problems)
             typer.echo(f"posterior: 95% equal-tailed intervals; seed {result.idata.attrs['seed']}; {verdict}")
         else:
-            typer.echo(f"{titles[method]}: 95% Wald intervals; criterion {result.criterion:.4f}; {result.message}")
+            how = "95% Wald intervals, of fixed effects with Satterthwaite's degrees of freedom"
+            typer.echo(f"{titles[method]}: {how}; criterion {result.criterion:.4f}; {result.message}")
 
 
 def _print_table(table: pd.DataFrame, wrap: tuple[str, ...] = (), numbers_from: int | None = None) -> None:

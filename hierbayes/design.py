@@ -6,13 +6,31 @@ rows x groups.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
 from hierbayes.covariance import Layout
 from hierbayes.residual import Residual
+
+
+@dataclass(frozen=True, eq=False)
+class Component:
+    """One variable of a term.
+
+    Parameters
+    ----------
+    name : str
+    labels : tuple of str
+        One per column.
+    coding : (levels, columns) array or None
+        What a categorical variable puts into its columns, None for a numeric one.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    coding: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -27,11 +45,15 @@ class Term:
         One per column: ``("sex[Male]",)``.
     levels : tuple of str or None
         Coordinates of the columns for a term that is a vector in the posterior, None for a scalar.
+    components : tuple of Component
+        The variables whose products the columns are, those of the last one changing fastest; none for an
+        intercept.
     """
 
     name: str
     labels: tuple[str, ...]
     levels: tuple[str, ...] | None = None
+    components: tuple[Component, ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -187,6 +209,28 @@ class Design:
         """Effects of one grouping factor among the q effects."""
         parts = self.parts_of(factor)
         return slice(parts[0].where.start, parts[-1].where.stop)
+
+    def only(self, rows: np.ndarray) -> Design:
+        """The same model on some of the rows; levels that lose all their rows stay.
+
+        Parameters
+        ----------
+        rows : int or bool array
+
+        Returns
+        -------
+        Design
+        """
+        factors = {f.name: replace(f, codes=f.codes[rows]) for f in self.factors}
+        return replace(
+            self,
+            y=self.y[rows],
+            X=self.X[rows],
+            blocks=tuple(replace(b, factor=factors[b.factor.name], Z=b.Z[rows]) for b in self.blocks),
+            offset=None if self.offset is None else self.offset[rows],
+            weights=None if self.weights is None else self.weights[rows],
+            residual=None if self.residual is None else self.residual.only(rows),
+        )
 
     @property
     def effect_labels(self) -> list[str]:

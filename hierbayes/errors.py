@@ -51,6 +51,18 @@ class ConvergenceWarning(HierbayesWarning):
     """The optimiser or the sampler did not reach an answer that can be trusted."""
 
 
+class ParetoWarning(HierbayesWarning):
+    """The importance sampling behind a leave-one-out score is not to be trusted for some rows or groups."""
+
+
+class ComparisonWarning(HierbayesWarning):
+    """A comparison of models does not say which one predicts better, or not reliably."""
+
+
+class PriorWarning(HierbayesWarning):
+    """An automatic prior says something absurd about the data."""
+
+
 def suggest(wanted: str, known: Iterable[str]) -> str:
     """Say which known names come close to `wanted`, as the end of an error message.
 

@@ -26,6 +26,8 @@ TIDY = [
     "effect", "group", "term", "estimate", "std_error", "statistic", "df", "p_value", "conf_low", "conf_high",
 ]  # fmt: skip
 """Columns of every tidy table."""
+INTERVALS = ["effect", "group", "term", "estimate", "conf_low", "conf_high", "method", "note"]
+"""Columns of every table of confidence intervals."""
 FIXED, VARIANCE = "fixed", "ran_pars"
 RESIDUAL = "Residual"
 
@@ -108,6 +110,19 @@ class Estimate:
         if self.rho is not None:
             rows.append((RESIDUAL, names.RHO, names.RHO, self.rho * self.sigma**2, self.rho))
         return pd.DataFrame(rows, columns=["group", "term", "term2", "vcov", "sdcor"])
+
+    @cached_property
+    def parameter_values(self) -> pd.Series:
+        """Estimates of every row of the tidy table, labelled (effect, group, term)."""
+        values = {(FIXED, "", label): value for label, value in self.fixef.items()}
+        sd, corr = correlation(self.covariance)
+        for group, term, i, j in variance_rows(self.design):
+            values[VARIANCE, group, term] = sd[i] if i == j else corr[i, j]
+        if self.design.sigma is None:
+            values[VARIANCE, RESIDUAL, names.SIGMA] = self.sigma
+        if self.rho is not None:
+            values[VARIANCE, RESIDUAL, names.RHO] = self.rho
+        return pd.Series(values)
 
     @cached_property
     def ranef(self) -> dict[str, pd.DataFrame]:

@@ -37,7 +37,7 @@ from formulae.terms.variable import Variable
 
 from hierbayes import names, series
 from hierbayes.bars import find_bars, plain_bar
-from hierbayes.design import Block, Design, Factor, Term
+from hierbayes.design import Block, Component, Design, Factor, Term
 from hierbayes.errors import DataError, FormulaError, PriorError, suggest
 from hierbayes.forest import nested
 from hierbayes.groups import group_codes
@@ -395,7 +395,14 @@ def _columns(term: Any) -> tuple[Term, np.ndarray]:
         levels = tuple(str(level) for level in term.levels)
     elif values.shape[1] > 1:
         levels = tuple(str(i) for i in range(values.shape[1]))
-    return Term(term.name, tuple(term.labels), levels), values
+    components = () if isinstance(term, Intercept) else tuple(map(_component, term.components))
+    return Term(term.name, tuple(term.labels), levels, components), values
+
+
+def _component(component: Any) -> Component:
+    """A variable of a term, with the coding of its categories."""
+    coding = np.array(component.contrast_matrix.matrix, dtype=float) if component.kind == "categoric" else None
+    return Component(component.name, tuple(component.labels), coding)
 
 
 def _check_finite(columns: np.ndarray, labels: list[str]) -> None:

@@ -29,14 +29,17 @@ import numpy as np
 
 from hierbayes import kernel_levels, kernel_tree
 from hierbayes.design import Design
+from hierbayes.errors import DataError
 from hierbayes.kernel_marginal import condition, leaf_effects, level_effects, log_density
-from hierbayes.moments import Moments, take_moments
+from hierbayes.moments import Moments, retake, rows_of, take_moments
 from hierbayes.priors import Priors
 from hierbayes.residual import coefficients
 from hierbayes.threads import one_thread, parts, share
 
 SMALL_CORE = 100
 """Matrix products of this size are not worth a thread."""
+UNDETERMINED = 1e-10
+"""Rows that hold less than this of what all rows say of some combination of coefficients do not determine it."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +152,64 @@ class Marginal:
         other.__dict__["packed"] = packed
         return other
 
+    def without(self, rows: np.ndarray | slice) -> Marginal:
+        """The same likelihood without some of its rows.
+
+        θ, the priors (and with them the mean of the predictors that centres the intercept), the coordinates and the
+        plan of elimination stay what they are, and so do levels that lose all their rows: `log_density` at a θ is
+        the log density of the remaining rows at that same θ.
+
+        Parameters
+        ----------
+        rows : int array, bool array or slice
+            The rows of the design to leave out.
+
+        Returns
+        -------
+        Marginal
+
+        Raises
+        ------
+        DataError
+            If no row remains, or if those that remain do not determine the coefficients with flat priors.
+        """
+        keep = np.ones(self.design.n, dtype=bool)
+        keep[rows] = False
+        if not keep.any():
+            raise DataError("All rows are left out; leave some to predict the others from.")
+        other = copy.copy(self)
+        other.design = self.design.only(keep)
+        other.moments = retake(other.design, self.moments)
+        for name in ("packed", "plan"):
+            other.__dict__.pop(name, None)
+        X = rows_of(other.design, other.moments)[1][:, :-1]
+        if not other.determined(X.T @ X):
+            flat = ~self.kept & (self._precision == 0.0)
+            labels = ", ".join(repr(label) for label, each in zip(self.design.labels, flat, strict=True) if each)
+            raise DataError(
+                f"The {other.design.n} rows that remain do not determine the coefficients with flat priors "
+                f"({labels}); leave fewer rows out, or give these coefficients Normal priors."
+            )
+        return other
+
+    def determined(self, gram: np.ndarray) -> np.ndarray:
+        """Whether rows with these cross-products determine the coefficients with flat priors.
+
+        Parameters
+        ----------
+        gram : (..., p, p) array
+            XᵀX of the rows, in the coordinates of the moments.
+
+        Returns
+        -------
+        (...) bool array
+        """
+        flat = ~self.kept & (self._precision == 0.0)
+        change = (self.moments.R @ np.linalg.inv(self.centering))[:, flat]
+        change = change / np.linalg.norm(change, axis=0)
+        found: np.ndarray = np.linalg.eigvalsh(change.T @ gram @ change).min(axis=-1, initial=1.0) > UNDETERMINED
+        return found
+
     @property
     def origin(self) -> np.ndarray:
         """(p,) least-squares coefficients in the coordinates of the priors."""
@@ -208,7 +269,7 @@ class Marginal:
         low, high = self.design.residual.bounds
         return low + 0.5 * (high - low) * (r + 1.0)
 
-    def condition(self, thetas: np.ndarray, rng: np.random.Generator, threads: int = 1) -> Conditionals:
+    def condition(self, thetas: np.ndarray, rng: np.random.Generator | None, threads: int = 1) -> Conditionals:
         """Draw the fixed effects that were integrated out, one draw for each θ.
 
         With several grouping factors, all random effects but those of the leaves are drawn along.
@@ -216,7 +277,8 @@ class Marginal:
         Parameters
         ----------
         thetas : (draws, dim) array
-        rng : numpy.random.Generator
+        rng : numpy.random.Generator or None
+            None takes the conditional means instead of draws.
         threads : int
 
         Returns
@@ -227,8 +289,9 @@ class Marginal:
         draws = len(thetas)
         integrated = ~self.kept
         thetas = np.ascontiguousarray(thetas, dtype=float)
-        noise = rng.standard_normal((draws, int(integrated.sum())))
-        rest = rng.standard_normal((draws, 0 if m.forest is None else m.forest.rest_size))
+        gaussian = np.zeros if rng is None else rng.standard_normal
+        noise = gaussian((draws, int(integrated.sum())))
+        rest = gaussian((draws, 0 if m.forest is None else m.forest.rest_size))
         t = np.empty((draws, m.p + 1))
         u = np.empty_like(noise)
         relative = np.empty((draws, m.q, m.q))

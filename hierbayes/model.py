@@ -7,7 +7,6 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,22 +19,24 @@ from hierbayes.errors import (
     ConvergenceWarning,
     DataError,
     FormulaError,
-    HierbayesWarning,
     RowsDropped,
     SingularFit,
 )
 from hierbayes.marginal import Marginal
-from hierbayes.moments import Moments, Rows, take_moments
+from hierbayes.moments import Moments, take_moments
 from hierbayes.parameterization import AUTO, MARGINAL, Choice, choose
 from hierbayes.priors import Priors
-from hierbayes.refits import Refits, collect_refits
-from hierbayes.reml import SINGULAR, Optimum, maximise, maximise_all
+from hierbayes.progress import watched
+from hierbayes.refits import Refits, Refitter
+from hierbayes.reml import SINGULAR, Optimum, maximise
 from hierbayes.results import Fit, RemlFit
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import ArrayLike
 
+    from hierbayes.evidence import Evidence
+    from hierbayes.quadrature import Quadrature
     from hierbayes.recover import Keep
     from hierbayes.sampling import Run
 
@@ -243,23 +244,14 @@ class Model:
         >>> round(model.refit(2 * model.design.y).sigma / model.reml().sigma, 6)
         2.0
         """
-        y = np.asarray(y, dtype=float)
-        if y.shape != (self.design.n,) or not np.isfinite(y).all():
-            raise DataError(
-                f"A new response needs {self.design.n} finite numbers, one for each row used, not an array of shape "
-                f"{y.shape}" + ("." if y.shape != (self.design.n,) else " with missing or infinite values.")
-            )
-        if self.design.residual is not None:
-            design = replace(self.design, y=y)
-            return self._maximise(method, likelihood=Marginal(design, None, take_moments(design)))
-        rows, base = self._prepared
-        return self._maximise(method, likelihood=base.with_response(y, rows.of(y)))
+        return self._maximise(method, likelihood=self._refitter.likelihood(y))
 
     def refits(self, responses: ArrayLike, method: str = "REML") -> Refits:
         """Fit the same design to many responses in one go, as a parametric bootstrap or a power study does.
 
         All are fitted in compiled code from the estimate for the model's own response; the few whose answer
-        lies on the boundary, or is not clearly a minimum, are fitted again with all the care of `reml`.
+        lies on the boundary, or is not clearly a minimum, are fitted again with all the care of `reml`. With
+        correlated residuals all are fitted that way.
 
         Parameters
         ----------
@@ -274,7 +266,7 @@ class Model:
         Raises
         ------
         DataError
-            If the responses have another length or are not finite, or if the residuals are correlated.
+            If the responses have another length or are not finite.
 
         Examples
         --------
@@ -286,27 +278,11 @@ class Model:
         """
         if method not in {"REML", "ML"}:
             raise ValueError(f"method must be 'REML' or 'ML', not {method!r}")
-        if self.design.residual is not None:
-            raise DataError("Refits in one go need independent residuals; call refit for one response after another.")
-        Y = np.asarray(responses, dtype=float)
-        if Y.ndim != 2 or Y.shape[1] != self.design.n or not np.isfinite(Y).all():
-            raise DataError(
-                f"Responses are an array (responses, {self.design.n}) of finite numbers, not one of shape {Y.shape}"
-                + ("." if Y.ndim != 2 or Y.shape[1] != self.design.n else " with missing or infinite values.")
-            )
-        rows, base = self._prepared
-        found = maximise_all(base, rows, Y, method == "REML")
-        again: dict[int, RemlFit] = {}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", HierbayesWarning)
-            for k in np.flatnonzero(~found.clear):
-                again[int(k)] = self.refit(Y[k], method)
-        return collect_refits(self.design, method, found, again)
+        return self._refitter.all(responses, method)
 
     @cached_property
-    def _prepared(self) -> tuple[Rows, Marginal]:
-        rows = Rows(self.design, self.moments)
-        return rows, Marginal(self.design, None, rows.moments)
+    def _refitter(self) -> Refitter:
+        return Refitter(self.design, self.moments)
 
     def _maximise(self, method: str, quiet: bool = False, likelihood: Marginal | None = None) -> RemlFit:
         if method not in {"REML", "ML"}:
@@ -391,6 +367,8 @@ class Model:
         -----
         ConvergenceWarning
             If R-hat, effective sample sizes or divergences say that the draws cannot be trusted.
+        PriorWarning
+            For an automatic prior more than 20 times wider than the response; see `prior_summary`.
         """
         for name, value in {"draws": draws, "tune": tune, "chains": chains}.items():
             if not (isinstance(value, (int, np.integer)) and value > 0):
@@ -401,7 +379,9 @@ class Model:
         if isinstance(keep, Path) and keep.exists():
             raise FileExistsError(f"{keep} exists already; name a new folder for the draws of the random effects")
         from hierbayes import sampling
+        from hierbayes.prior_summary import prior_table, warn_of_wide
 
+        warn_of_wide(prior_table(self.marginal, self.priors, self.given_priors), self.design.response)
         reml = self._maximise("REML", quiet=True)
         choice = self._choose(parameterization, reml)
         seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else int(seed)
@@ -412,7 +392,7 @@ class Model:
             cores=min(chains, os.cpu_count() or 1) if cores is None else cores,
             seed=seed,
             target_accept=target_accept,
-            progress=_watched() if progress is None else progress,
+            progress=watched() if progress is None else progress,
             callback=callback,
         )
         started = time.perf_counter()
@@ -423,6 +403,8 @@ class Model:
         groups["posterior"].attrs = (
             self._provenance(seed)
             | {
+                "tuning_steps": tune,
+                "target_accept": target_accept,
                 "parameterization": MARGINAL if choice.marginal else ", ".join(choice.blocks),
                 "parameterization_reason": choice.reason,
                 "seconds_sampling": time.perf_counter() - started,
@@ -436,18 +418,142 @@ class Model:
             warnings.warn(problem, ConvergenceWarning, stacklevel=2)
         return fit
 
+    def quadrature(self, tolerance: float = 1e-6) -> Quadrature:
+        """Integrate the posterior deterministically, without a sampler.
+
+        Parameters
+        ----------
+        tolerance : float, default 1e-6
+            Wanted relative error of the integral.
+
+        Returns
+        -------
+        Quadrature
+
+        Raises
+        ------
+        HierbayesError
+            If there are more than six variance parameters, or the posterior does not fall off.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> model = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff"))
+        >>> model.quadrature().tidy()[["term", "estimate", "std_error"]].round(1)
+                    term  estimate  std_error
+        0      Intercept    1527.5       26.0
+        1  sd(Intercept)      54.4       27.8
+        2          sigma      51.8        7.9
+        """
+        from hierbayes.quadrature import quadrature
+
+        return quadrature(self.marginal, self.priors, tolerance)
+
+    def evidence(self) -> Evidence:
+        """Log marginal likelihood under the priors, by quadrature; a fit can do it from its draws as well.
+
+        Returns
+        -------
+        Evidence
+
+        Raises
+        ------
+        PriorError
+            If a prior is flat: there is no marginal likelihood then.
+        HierbayesError
+            If there are more than six variance parameters.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> found = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff")).evidence()
+        >>> round(found.log_marginal_likelihood, 3), found.method
+        (-169.096, 'quadrature')
+        """
+        from hierbayes.evidence import evidence
+
+        return evidence(self)
+
+    def prior_summary(self) -> pd.DataFrame:
+        """What every prior assumes, in its own units and in those of the response.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a parameter: effect, group, term, prior, automatic, low and high (central 95%), meaning,
+            implied_low and implied_high (in units of the response), ratio (width relative to that of the
+            response); the last row is a response simulated from all priors together, beside what was observed.
+
+        Warns
+        -----
+        PriorWarning
+            For an automatic prior more than 20 times wider than the response.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> model = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff"))
+        >>> model.prior_summary()[["term", "prior", "implied_low", "implied_high"]].round(0).head(2)
+                    term                         prior  implied_low  implied_high
+        0      Intercept  Normal(mu=1528, sigma=154.9)       1224.0        1831.0
+        1  sd(Intercept)       HalfNormal(sigma=154.9)          5.0         347.0
+        """
+        from hierbayes.prior_summary import prior_summary, warn_of_wide
+
+        table = prior_summary(self.marginal, self.priors, self.given_priors)
+        warn_of_wide(table, self.design.response)
+        return table
+
+    def prior_predictive(self, draws: int = 500, seed: int | None = None) -> xr.DataTree:
+        """Draw parameters from the priors, and responses that follow from them.
+
+        Parameters
+        ----------
+        draws : int, default 500
+        seed : int, optional
+
+        Returns
+        -------
+        xarray.DataTree
+            Groups prior, prior_predictive and observed_data, for ArviZ. Random effects are drawn anew for
+            every response.
+
+        Raises
+        ------
+        PriorError
+            If a prior is flat.
+        ValueError
+            If `draws` is not a positive whole number.
+
+        Warns
+        -----
+        PriorWarning
+            As in `prior_summary`.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> model = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff"))
+        >>> tree = model.prior_predictive(draws=100, seed=1)
+        >>> dict(tree["prior_predictive"]["Yield"].sizes)
+        {'chain': 1, 'draw': 100, '__obs__': 30}
+        """
+        from hierbayes.prior_predictive import prior_predictive
+        from hierbayes.prior_summary import prior_table, warn_of_wide
+
+        if not (isinstance(draws, (int, np.integer)) and draws > 0):
+            raise ValueError(f"draws must be a positive whole number, not {draws!r}")
+        warn_of_wide(prior_table(self.marginal, self.priors, self.given_priors), self.design.response)
+        return prior_predictive(self.marginal, self.priors, int(draws), seed)
+
     def _sample_marginal(self, run: Run, reml: RemlFit, keep: Keep | Path) -> dict[str, xr.Dataset]:
         """Sample θ and recover everything that was integrated out."""
-        from hierbayes import sampling
-        from hierbayes.recover import parameters, random_effects
+        from hierbayes.nuts import draw
+        from hierbayes.recover import random_effects
 
         started = time.perf_counter()
-        target = sampling.make_target(self.marginal, self.priors)
-        drawn = sampling.sample(target, self.graph, sampling.start(target, reml.optimum), run)
+        drawn, given, posterior = draw(self.marginal, self.priors, reml.optimum, run)
         seconds = time.perf_counter() - started
-        thetas = drawn.theta.reshape(run.chains * run.draws, -1)
-        given = self.marginal.condition(thetas, np.random.default_rng([run.seed, 1]), run.cores)
-        posterior = parameters(self.marginal, drawn.theta, given)
         random, kind = random_effects(self.marginal, given, run.chains, run.seed, run.cores, keep)
         groups = {"posterior": posterior.merge(random) if kind == "draws" else posterior, "sample_stats": drawn.stats}
         if kind == "summary":
@@ -498,8 +604,3 @@ def _with_column(data: pd.DataFrame, value: str | ArrayLike | None, name: str) -
             f"{name}= has shape {values.shape}, but the data have {len(data)} rows; give one number a row."
         )
     return data.assign(**{f"({name})": values}), f"({name})"
-
-
-def _watched() -> bool:
-    """Whether a progress bar would be seen: a terminal or a notebook."""
-    return sys.stderr.isatty() or "ipykernel" in sys.modules

@@ -170,10 +170,63 @@ def _take(design: Design) -> Moments:
         if not part.block.correlated:
             R_block = np.diag(np.sqrt((R_block**2).sum(axis=0)))
         E[part.where, part.where] = R_block
-    T = np.linalg.inv(E)
-    take = _of_forest if len(design.factors) > 1 else _of_levels
-    data, count, levels, forest = take(design, Z, T, np.column_stack([Q, e / scale]))
+    XY = np.column_stack([Q, e / scale])
+    data, count, levels, forest = _accumulate(design, Z, np.linalg.inv(E), XY, None)
     return Moments(n, p, layout.q, layout, data, count, levels, forest, R, ols, scale, E, constant)
+
+
+def rows_of(design: Design, moments: Moments) -> tuple[np.ndarray, np.ndarray]:
+    """Effect columns Z̃ and [X y] of every row, times the root of its weight, in the coordinates of the moments.
+
+    Parameters
+    ----------
+    design : Design
+    moments : Moments
+        Of this design, or of one with more rows or with fewer.
+
+    Returns
+    -------
+    Z : (n, q) array
+    XY : (n, p + 1) array
+    """
+    y = design.y if design.offset is None else design.y - design.offset
+    Z = np.concatenate([np.zeros((design.n, 0)), *(block.Z for block in design.blocks)], axis=1)
+    XY = np.column_stack([design.X @ np.linalg.inv(moments.R), (y - design.X @ moments.ols) / moments.scale])
+    root = np.ones(1) if design.weights is None else np.sqrt(design.weights)
+    return Z @ np.linalg.inv(moments.E) * root[:, None], XY * root[:, None]
+
+
+def retake(design: Design, moments: Moments) -> Moments:
+    """Moments of some of the rows, in the coordinates and by the plan of the moments of all.
+
+    Parameters
+    ----------
+    design : Design
+        `Design.only` of some rows.
+    moments : Moments
+        Of all rows.
+
+    Returns
+    -------
+    Moments
+    """
+    with one_thread() if design.n >= MANY_ROWS else nullcontext():
+        Z, XY = rows_of(design, moments)
+        data, count, levels, _ = _accumulate(design, Z, np.eye(moments.q), XY, moments.forest)
+    constant = 0.0 if design.weights is None else 0.5 * float(np.log(design.weights).sum())
+    return replace(moments, n=design.n, data=data, count=count, levels=levels, constant=constant)
+
+
+def _accumulate(
+    design: Design, Z: np.ndarray, T: np.ndarray, XY: np.ndarray, forest: Forest | None
+) -> tuple[np.ndarray, np.ndarray, Levels | None, Forest | None]:
+    """Moments of rows, for one grouping factor or, by a plan that is made if it is not given, for several."""
+    if len(design.factors) <= 1:
+        return _of_levels(design, Z, T, XY)
+    if forest is None:
+        where = [design.effects_of(factor) for factor in design.factors]
+        forest = plan(design.factors, [w.stop - w.start for w in where], [w.start for w in where], XY.shape[1])
+    return _of_forest(design, Z, T, XY, forest), np.zeros(0), None, forest
 
 
 def least_squares(Q: np.ndarray, R: np.ndarray, X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
@@ -205,13 +258,10 @@ def _of_levels(
     return np.array(flat), count, Levels(A, M, count, A_levels, M_levels), None
 
 
-def _of_forest(
-    design: Design, Z: np.ndarray, T: np.ndarray, XY: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, None, Forest]:
+def _of_forest(design: Design, Z: np.ndarray, T: np.ndarray, XY: np.ndarray, forest: Forest) -> np.ndarray:
     """Moments of a design with several grouping factors."""
     where = [design.effects_of(factor) for factor in design.factors]
     m = XY.shape[1]
-    forest = plan(design.factors, [w.stop - w.start for w in where], [w.start for w in where], m)
     codes = [design.factors[f].codes for f in forest.order]
     columns = [range(where[f].start, where[f].stop) for f in forest.order]
     rows = np.concatenate([Z @ T, XY], axis=1)
@@ -234,7 +284,7 @@ def _of_forest(
                     flat[at[:, i, k]] = np.bincount(codes[f][of], part[:, a] * xy[:, k], minlength=len(at))
         flat[forest.corner : forest.corner + m * m] = (xy.T @ xy).ravel()
         data.append(flat)
-    return np.array(data), np.zeros(0), None, forest
+    return np.array(data)
 
 
 class Rows:

@@ -6,6 +6,7 @@ SIGMA = "sigma"
 RHO = "rho"
 INTERCEPT = "Intercept"
 CHAIN, DRAW = "chain", "draw"
+OBSERVATIONS = "__obs__"
 RANEF_SUMMARY = "ranef_summary"
 STATISTIC = "statistic"
 

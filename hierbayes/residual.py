@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -52,6 +52,8 @@ class Residual:
         Series of each row.
     time : (n,) int array
         Time of each row in steps of the common spacing; for compound symmetry all zero.
+    limits : (float, float) or None
+        Range of ρ where it is not the widest one: that of the series of which these are a part.
     """
 
     kind: str
@@ -59,6 +61,12 @@ class Residual:
     name: str
     codes: np.ndarray
     time: np.ndarray
+    limits: tuple[float, float] | None = None
+
+    def only(self, rows: np.ndarray) -> Residual:
+        """The same structure, with the same range of ρ, on some of the rows."""
+        codes = np.unique(self.codes[rows], return_inverse=True)[1].ravel()
+        return replace(self, codes=codes, time=self.time[rows], limits=self.bounds)
 
     @cached_property
     def order(self) -> np.ndarray:
@@ -94,6 +102,8 @@ class Residual:
     @property
     def bounds(self) -> tuple[float, float]:
         """Range of ρ in which R is positive definite."""
+        if self.limits is not None:
+            return self.limits
         if self.kind == "ar1":
             return -1.0, 1.0
         return -1.0 / (max(2.0, float(self._sizes.max())) - 1.0), 1.0
@@ -125,6 +135,49 @@ class Residual:
         for size in self.table[1::2]:
             which = self._sizes == size
             yield sums[which], order[begins[which]]
+
+    def gram(self, rows: np.ndarray) -> Iterator[np.ndarray]:
+        """Rows after each T_k = F_kᵀ F_k, so that R⁻¹ rows = Σ_k c_k(ρ) T_k rows.
+
+        Parameters
+        ----------
+        rows : (n, columns) array
+
+        Yields
+        ------
+        (n, columns) array
+        """
+        yield rows
+        order = self.order
+        if self.kind == "ar1":
+            for gap in self.table[1::2]:
+                here = np.flatnonzero(self._gaps == gap)
+                before, after = order[here], order[here + 1]
+                squares, sums = np.zeros_like(rows), np.zeros_like(rows)
+                for one in (before, after):
+                    # a row is the first of one pair at most, and the second of one at most
+                    squares[one] += rows[one]
+                    sums[one] += rows[before] + rows[after]
+                yield squares
+                yield sums
+            return
+        totals = np.zeros((len(self._sizes), rows.shape[1]))
+        np.add.at(totals, self.codes, rows)
+        for size in self.table[1::2]:
+            yield np.where((self._sizes == size)[self.codes, None], totals[self.codes], 0.0)
+
+    def diagonals(self) -> np.ndarray:
+        """(K, n) diagonals of the T_k."""
+        n = len(self.codes)
+        found = [np.ones(n)]
+        if self.kind == "ar1":
+            for gap in self.table[1::2]:
+                here = np.flatnonzero(self._gaps == gap)
+                pairs = np.bincount(self.order[here], minlength=n) + np.bincount(self.order[here + 1], minlength=n)
+                found += [pairs.astype(float)] * 2
+        else:
+            found += [(self._sizes == size)[self.codes].astype(float) for size in self.table[1::2]]
+        return np.array(found)
 
     def matrix(self, rho: float) -> np.ndarray:
         """R itself, (n, n): for tests and small data.

@@ -2,16 +2,60 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import xarray as xr
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from hierbayes import names
+from hierbayes.bootstrap import Bootstrap, Statistic, bootstrap
+from hierbayes.check import Check
+from hierbayes.check_posterior import check_posterior
+from hierbayes.check_reml import check_estimate
+from hierbayes.contrasts import Df, Inference, anova, coefficient_tests, inference, joint_test, t_tests
 from hierbayes.covariance import correlation
-from hierbayes.estimates import FIXED, RESIDUAL, TIDY, VARIANCE, Estimate, Posterior, checked, variance_rows
+from hierbayes.criteria import criteria
+from hierbayes.disagreement import disagreements
+from hierbayes.errors import ParetoWarning
+from hierbayes.estimates import (
+    FIXED,
+    INTERVALS,
+    RESIDUAL,
+    TIDY,
+    VARIANCE,
+    Estimate,
+    Posterior,
+    checked,
+    variance_rows,
+)
+from hierbayes.evidence import Evidence, evidence
+from hierbayes.hypotheses import Contrasts
+from hierbayes.influence import influence
+from hierbayes.kfold import kfold
+from hierbayes.loo import Target, log_likelihood, logo, loo, loo_pit
+from hierbayes.posterior_refits import Cost
+from hierbayes.predictive_check import predictive_check
+from hierbayes.profile import Profile
+from hierbayes.quadrature import Quadrature, quadrature
+from hierbayes.reloo import moment_match, refit_cost, reloo
+from hierbayes.residuals import residuals_table
+from hierbayes.sensitivity import prior_sensitivity
+from hierbayes.shrinkage import shrinkage
+from hierbayes.simulation import simulate
+from hierbayes.variance import design_effect, icc, r2, variance_partition
 from hierbayes.wald import variance_intervals
+
+if TYPE_CHECKING:
+    from hierbayes.elpd import ELPD
+    from hierbayes.elpd_kfold import KFoldELPD
+    from hierbayes.wrapper import GaussianWrapper
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -59,7 +103,7 @@ class RemlFit(Estimate):
     (1743.6283, False)
     """
 
-    def tidy(self, conf_level: float = 0.95) -> pd.DataFrame:
+    def tidy(self, conf_level: float = 0.95, df: Df = "satterthwaite") -> pd.DataFrame:
         """Estimates as one table.
 
         Parameters
@@ -67,42 +111,32 @@ class RemlFit(Estimate):
         conf_level : float, default 0.95
             Level of the Wald intervals: on the scale of the coefficient for fixed effects, of the
             logarithm for standard deviations, of Fisher's z for correlations.
+        df : {"satterthwaite", "kenward-roger", "z"}, default "satterthwaite"
+            Degrees of freedom of the t tests and intervals of the fixed effects; Kenward and Roger's come with
+            adjusted standard errors, and ``"z"`` takes the variances as known.
 
         Returns
         -------
         pandas.DataFrame
             Columns effect ("fixed" or "ran_pars"), group, term, estimate, std_error, statistic, df,
-            p_value, conf_low, conf_high. Tests are z tests (df infinite). Where the fit is singular the
-            variance parameters have no standard errors: the likelihood has no curvature there.
+            p_value, conf_low, conf_high. Where the fit is singular the variance parameters have no standard errors:
+            the likelihood has no curvature there.
 
         Raises
         ------
         ValueError
-            If `conf_level` is not between 0 and 1.
+            If `conf_level` is not between 0 and 1, or for another `df`.
+        HierbayesError
+            Where Kenward and Roger's tests do not exist: by ML, with correlated residuals, with more than 6,000
+            random effects that hang together.
         """
         z = stats.norm.ppf(0.5 + 0.5 * checked(conf_level))
-        rows: list[tuple] = []
-        errors = np.sqrt(np.diag(self.vcov))
-        for label, estimate, se in zip(self.design.labels, self.fixef, errors, strict=True):
-            statistic = estimate / se
-            p_value = 2.0 * stats.norm.sf(abs(statistic))
-            rows.append(
-                (
-                    FIXED,
-                    np.nan,
-                    label,
-                    estimate,
-                    se,
-                    statistic,
-                    np.inf,
-                    p_value,
-                    estimate - z * se,
-                    estimate + z * se,
-                )
+        tested = coefficient_tests(self, self._inference(df), conf_level).drop(columns="rhs")
+        rows: list[tuple] = [(FIXED, np.nan, *row) for row in tested.itertuples(index=False, name=None)]
+        with self.marginal.one_thread():
+            wald = variance_intervals(
+                self.marginal, self.covariance, self.sigma, self.optimum.rho, self.singular, self.method, z
             )
-        wald = variance_intervals(
-            self.marginal, self.covariance, self.sigma, self.optimum.rho, self.singular, self.method, z
-        )
         sd, corr = correlation(self.covariance)
         shown = [(group, term, sd[i] if i == j else corr[i, j]) for group, term, i, j in variance_rows(self.design)]
         if self.design.sigma is None:
@@ -112,6 +146,501 @@ class RemlFit(Estimate):
         for (group, term, value), (se, low, high) in zip(shown, wald, strict=True):
             rows.append((VARIANCE, group, term, value, se, *[np.nan] * 3, low, high))
         return pd.DataFrame(rows, columns=TIDY)
+
+    def contrast(
+        self, weights: Contrasts, rhs: float | ArrayLike = 0.0, df: Df = "satterthwaite", conf_level: float = 0.95
+    ) -> pd.DataFrame:
+        """Test linear combinations of the fixed effects, one by one.
+
+        Parameters
+        ----------
+        weights : str, list, mapping, pandas.Series, pandas.DataFrame or array
+            A coefficient or a list of them; weights by coefficient, ``{"recipe[B]": 1, "recipe[C]": -1}``; several of
+            those by name, ``{"B - C": {...}, ...}`` or a data frame with coefficients as columns; or an array
+            (contrasts, coefficients).
+        rhs : float or (contrasts,) array, default 0
+            What the combinations are under the hypothesis.
+        df : {"satterthwaite", "kenward-roger", "z"}, default "satterthwaite"
+        conf_level : float, default 0.95
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a contrast, columns contrast, rhs, estimate, std_error, statistic, df, p_value, conf_low,
+            conf_high.
+
+        Raises
+        ------
+        ValueError
+            For an unknown coefficient, weights that do not fit, another `df`, or a `conf_level` not between 0 and 1.
+        HierbayesError
+            As of `tidy`.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> reml = hb.Model("Reaction ~ Days + (Days | Subject)", hb.load_data("sleepstudy")).reml()
+        >>> row = reml.contrast({"after a week": {"Intercept": 1, "Days": 7}}, rhs=300).iloc[0]
+        >>> [float(round(row[column], 3)) for column in ("estimate", "std_error", "df", "p_value")]
+        [324.676, 11.973, 17.0, 0.055]
+        """
+        return t_tests(self, self._inference(df), weights, rhs, conf_level)
+
+    def joint_test(self, weights: Contrasts, rhs: float | ArrayLike = 0.0, df: Df = "satterthwaite") -> pd.DataFrame:
+        """Test several linear combinations of the fixed effects at once, by an F test.
+
+        Parameters
+        ----------
+        weights : str, list, mapping, pandas.Series, pandas.DataFrame or array
+            As of `contrast`. Combinations of others say nothing new and are not counted.
+        rhs : float or (contrasts,) array, default 0
+        df : {"satterthwaite", "kenward-roger", "z"}, default "satterthwaite"
+            ``"z"`` is the Wald test, with infinite denominator degrees of freedom.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row, columns num_df, den_df, F, p_value.
+
+        Raises
+        ------
+        ValueError
+            As of `contrast`, and for a hypothesis that contradicts itself.
+        HierbayesError
+            As of `tidy`.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> reml = hb.Model("Reaction ~ Days + (Days | Subject)", hb.load_data("sleepstudy")).reml()
+        >>> reml.joint_test(["Intercept", "Days"], rhs=[250, 10]).round(3)
+           num_df  den_df      F  p_value
+        0       2    17.0  0.077    0.926
+        """
+        return joint_test(self, self._inference(df), weights, rhs)
+
+    def anova(self, df: Df = "satterthwaite") -> pd.DataFrame:
+        """Test every term of the formula by an F test of type III, as lmerTest's ``anova`` does.
+
+        The hypothesis of a term does not depend on how categories are coded: the levels of its own variables are
+        compared, with equal weights for the levels of other categorical variables and with other numeric variables at
+        zero. Centre a numeric variable if zero is not where its interactions should be judged. A column of true and
+        false counts as numeric.
+
+        Parameters
+        ----------
+        df : {"satterthwaite", "kenward-roger", "z"}, default "satterthwaite"
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a term, columns term, num_df, den_df, F, p_value.
+
+        Raises
+        ------
+        ValueError
+            For another `df`.
+        HierbayesError
+            As of `tidy`.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> reml = hb.Model("angle ~ recipe * temp + (1 | recipe:replicate)", hb.load_data("cake")).reml()
+        >>> reml.anova(df="kenward-roger").round(3)
+                  term  num_df   den_df       F  p_value
+        0       recipe       2  254.016   0.096    0.909
+        1         temp       1  222.000  94.163    0.000
+        2  recipe:temp       2  222.000   0.042    0.959
+        """
+        return anova(self, self._inference(df))
+
+    def criteria(self) -> pd.DataFrame:
+        """Information criteria, and what each counts: AIC, AICc, BIC and the conditional AIC.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns criterion, value, n_par (parameters counted) and counts (in words). The conditional AIC counts
+            the effective degrees of freedom of the fitted values, the estimation of the variances included
+            (Greven & Kneib 2010); it is NaN for correlated residuals.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> reml = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff")).reml()
+        >>> reml.criteria()[["criterion", "value", "n_par"]].round(2)
+          criterion   value  n_par
+        0       AIC  325.65   3.00
+        1      AICc  326.58   3.00
+        2       BIC  329.86   3.00
+        3      cAIC  327.05   6.35
+        """
+        return criteria(self)
+
+    @cached_property
+    def _inferences(self) -> dict[str, Inference]:
+        return {}
+
+    def _inference(self, df: Df) -> Inference:
+        """Tests with one kind of degrees of freedom, prepared once."""
+        if df not in self._inferences:
+            self._inferences[df] = inference(self, df)
+        return self._inferences[df]
+
+    def profile(self, terms: Sequence[str] | None = None) -> Profile:
+        """Profile likelihood of the parameters, by maximum likelihood whatever the fit.
+
+        Parameters
+        ----------
+        terms : sequence of str, optional
+            Some of the terms of `tidy`, ``["Days", "sd(Days)"]``; by default all.
+
+        Returns
+        -------
+        Profile
+            Its ``confint()`` gives intervals, its ``table`` the signed root ζ across them, for plots.
+
+        Raises
+        ------
+        ValueError
+            For a term that the model does not have.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> reml = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff")).reml()
+        >>> reml.profile().confint()[["term", "estimate", "conf_low", "conf_high"]].round(1)
+                    term  estimate  conf_low  conf_high
+        0      Intercept    1527.5    1486.5     1568.5
+        1  sd(Intercept)      42.0      12.2       84.1
+        2          sigma      49.5      38.2       67.7
+        """
+        return Profile(self, terms)
+
+    def confint(
+        self, method: str = "profile", conf_level: float = 0.95, bootstrap: Bootstrap | int = 1000
+    ) -> pd.DataFrame:
+        """Confidence intervals of every parameter.
+
+        Parameters
+        ----------
+        method : {"profile", "wald", "bootstrap"}, default "profile"
+            Profile likelihood (by ML, as lme4's ``confint``), the intervals of `tidy`, or percentiles of a parametric
+            bootstrap.
+        conf_level : float, default 0.95
+        bootstrap : Bootstrap or int, default 1000
+            For ``"bootstrap"``: one of this fit, or how many refits to make.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns effect, group, term, estimate (of this fit), conf_low, conf_high, method, and ``note``, which
+            says where an end is on the boundary of the parameter space.
+
+        Raises
+        ------
+        ValueError
+            For another method, or a level that is not between 0 and 1.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If an end of a profile could not be found, or if refits failed.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> reml = hb.Model("strength ~ 1 + (1 | batch/cask)", hb.load_data("Pastes")).reml()
+        >>> reml.confint()[["group", "term", "conf_low", "conf_high", "note"]].round(2)
+                group           term  conf_low  conf_high                       note
+        0         NaN      Intercept     58.66      61.44
+        1       batch  sd(Intercept)      0.00       2.95  lower end on the boundary
+        2  batch:cask  sd(Intercept)      2.16       4.05
+        3    Residual          sigma      0.65       1.09
+        """
+        if method == "profile":
+            return self.profile().confint(conf_level)
+        if method == "bootstrap":
+            return (bootstrap if isinstance(bootstrap, Bootstrap) else self.bootstrap(bootstrap)).confint(conf_level)
+        if method != "wald":
+            raise ValueError(f"method must be 'profile', 'wald' or 'bootstrap', not {method!r}")
+        return self.tidy(conf_level).assign(method="wald", note="")[INTERVALS]
+
+    def simulate(self, n: int, seed: int) -> np.ndarray:
+        """Draw new responses from the fit, with new random effects and new residuals.
+
+        Parameters
+        ----------
+        n : int
+            How many.
+        seed : int
+            Response k depends on the seed and on k alone.
+
+        Returns
+        -------
+        (n, rows) array
+            In units of the response; weights, offset, known standard errors and residual correlation are those of
+            the model.
+
+        Raises
+        ------
+        ValueError
+            If n is not a positive whole number.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> reml = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff")).reml()
+        >>> reml.simulate(2, seed=1).shape
+        (2, 30)
+        """
+        return simulate(self, n, seed)
+
+    def bootstrap(
+        self,
+        n: int = 1000,
+        seed: int | None = None,
+        statistic: Statistic | None = None,
+        progress: bool | None = None,
+        cores: int | None = None,
+    ) -> Bootstrap:
+        """Refit responses that are drawn from the fit: a parametric bootstrap.
+
+        Parameters
+        ----------
+        n : int, default 1000
+            Number of refits.
+        seed : int, optional
+            Same seed, same responses, whatever the number of cores; without one a seed is drawn and kept in the
+            result.
+        statistic : callable, optional
+            A number, or a mapping of names to numbers, computed from ``fixef``, ``covariance``, ``sigma`` and ``rho``
+            of a fit, to be tabulated along. `Bootstrap.apply` computes further ones afterwards.
+        progress : bool, optional
+            Show a progress bar; by default if somebody is watching.
+        cores : int, optional
+            Threads; by default all processors.
+
+        Returns
+        -------
+        Bootstrap
+
+        Raises
+        ------
+        ValueError
+            If n is not a positive whole number.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If refits failed; how many, and which, is in the result.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> reml = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff")).reml()
+        >>> boot = reml.bootstrap(500, seed=1, progress=False)
+        >>> len(boot.failed), boot.estimates.shape
+        (0, (500, 3))
+        """
+        return bootstrap(self, n, seed, statistic, progress, cores)
+
+    def icc(self, bootstrap: Bootstrap | int | None = None, conf_level: float = 0.95) -> pd.DataFrame:
+        """Intraclass correlations, adjusted and conditional, of every grouping factor and of all together.
+
+        Parameters
+        ----------
+        bootstrap : Bootstrap or int, optional
+            A parametric bootstrap of this fit, or how many replicates to make, for standard errors and intervals;
+            without one they are NaN.
+        conf_level : float, default 0.95
+            Level of the bootstrap's percentile intervals.
+
+        Returns
+        -------
+        pandas.DataFrame
+            See `hierbayes.variance.icc`.
+
+        Raises
+        ------
+        DataError
+            If the model has no random effects.
+        ValueError
+            If `conf_level` is not between 0 and 1, or if the bootstrap is of another fit.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> reml = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff")).reml()
+        >>> reml.icc()[["icc", "group", "estimate"]].round(3)
+                   icc  group  estimate
+        0     adjusted    all     0.418
+        1     adjusted  Batch     0.418
+        2  conditional    all     0.418
+        3  conditional  Batch     0.418
+        """
+        return icc(self, bootstrap, conf_level)
+
+    def r2(self, bootstrap: Bootstrap | int | None = None, conf_level: float = 0.95) -> pd.DataFrame:
+        """Share of the variance that the model explains: marginal and conditional R².
+
+        Parameters
+        ----------
+        bootstrap : Bootstrap or int, optional
+            A parametric bootstrap of this fit, or how many replicates to make, for standard errors and intervals;
+            without one they are NaN.
+        conf_level : float, default 0.95
+            Level of the bootstrap's percentile intervals.
+
+        Returns
+        -------
+        pandas.DataFrame
+            See `hierbayes.variance.r2`.
+
+        Raises
+        ------
+        ValueError
+            If `conf_level` is not between 0 and 1, or if the bootstrap is of another fit.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> reml = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff")).reml()
+        >>> reml.r2()["estimate"].round(3).tolist()
+        [0.0, 0.418]
+        """
+        return r2(self, bootstrap, conf_level)
+
+    def design_effect(self, bootstrap: Bootstrap | int | None = None, conf_level: float = 0.95) -> pd.DataFrame:
+        """By how much the groups inflate the variance of a mean over the rows.
+
+        Parameters
+        ----------
+        bootstrap : Bootstrap or int, optional
+            A parametric bootstrap of this fit, or how many replicates to make, for standard errors and intervals;
+            without one they are NaN.
+        conf_level : float, default 0.95
+            Level of the bootstrap's percentile intervals.
+
+        Returns
+        -------
+        pandas.DataFrame
+            See `hierbayes.variance.design_effect`.
+
+        Raises
+        ------
+        DataError
+            If the model has no random effects, or if its residuals are correlated.
+        ValueError
+            If `conf_level` is not between 0 and 1, or if the bootstrap is of another fit.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> reml = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff")).reml()
+        >>> reml.design_effect()["estimate"].round(3).tolist()
+        [2.674, 2.674]
+        """
+        return design_effect(self, bootstrap, conf_level)
+
+    def variance_partition(self, bootstrap: Bootstrap | int | None = None, conf_level: float = 0.95) -> pd.DataFrame:
+        """Variance of the response by where it comes from: fixed effects, grouping factors, residuals.
+
+        Parameters
+        ----------
+        bootstrap : Bootstrap or int, optional
+            A parametric bootstrap of this fit, or how many replicates to make, for standard errors and intervals;
+            without one they are NaN.
+        conf_level : float, default 0.95
+            Level of the bootstrap's percentile intervals.
+
+        Returns
+        -------
+        pandas.DataFrame
+            See `hierbayes.variance.variance_partition`.
+
+        Raises
+        ------
+        ValueError
+            If `conf_level` is not between 0 and 1, or if the bootstrap is of another fit.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> reml = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff")).reml()
+        >>> reml.variance_partition()["share"].round(3).tolist()
+        [0.0, 0.418, 0.582]
+        """
+        return variance_partition(self, bootstrap, conf_level)
+
+    def residuals_table(self) -> pd.DataFrame:
+        """Residuals of every row: conditional, marginal, and standardised by their own variance.
+
+        Returns
+        -------
+        pandas.DataFrame
+            See `hierbayes.residuals.residuals_table`.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> table = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff")).reml().residuals_table()
+        >>> table[["observed", "fitted", "standardised"]].round(2).head(1)
+           observed   fitted  standardised
+        0    1545.0  1509.89          0.78
+        """
+        return residuals_table(self)
+
+    def influence(self, group: str | None = None, refit: bool | Sequence[str] = False) -> pd.DataFrame:
+        """Change of the fixed effects when one level after another is left out, exactly.
+
+        Parameters
+        ----------
+        group : str, optional
+            Grouping factor; needed where there are several.
+        refit : bool or sequence of str, default False
+            False holds the variances at their estimates (one pass for a single grouping factor); True estimates
+            them again without each level; levels do so for these alone.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Cook's distance, σ, DFBETA and DFBETAS of every level; see `hierbayes.influence.influence`.
+
+        Raises
+        ------
+        DataError
+            If `group` or a level does not exist, or if there are several factors and none is named.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> reml = hb.Model("Reaction ~ Days + (Days | Subject)", hb.load_data("sleepstudy")).reml()
+        >>> reml.influence(refit=["309"])[["level", "cook", "sigma", "dfbeta[Days]"]].round(3)
+          level   cook   sigma  dfbeta[Days]
+        0   309  0.149  26.246        -0.483
+        """
+        return influence(self, group, refit)
+
+    def check(self) -> Check:
+        """Ask everything that stands between the fit and its conclusions, and answer in words and numbers.
+
+        Convergence, boundary, residuals (shape, outliers, spread), normality of random effects, collinearity,
+        influence of single levels; each with a severity, the figure and what to do next.
+
+        Returns
+        -------
+        Check
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> check = hb.Model("Reaction ~ Days + (Days | Subject)", hb.load_data("sleepstudy")).reml().check()
+        >>> check.of("warning")["topic"].tolist()
+        ['residuals', 'outliers']
+        """
+        return check_estimate(self)
 
     def __repr__(self) -> str:
         lines = [
@@ -145,3 +674,615 @@ class Fit(Posterior):
     """
 
     reml: RemlFit
+
+    def loo(self, conditional: bool = False, refine: bool = True) -> ELPD:
+        """Leave-one-out cross-validation of rows, with the random and the fixed effects integrated out.
+
+        Parameters
+        ----------
+        conditional : bool, default False
+            True gives the usual scores, conditional on draws of the random effects; their importance weights are
+            often unusable where levels have few rows.
+        refine : bool, default True
+            Estimate rows with uncertain weights (Pareto k above 0.3; of small data all rows) a second time, with
+            draws that reach further than the posterior, and keep the better estimate. False is plain importance
+            sampling with the draws of the fit.
+
+        Returns
+        -------
+        ELPD
+            ArviZ's ``ELPDDataLOO`` (``elpd``, ``se``, ``p``, pointwise ``elpd_i`` and ``pareto_k``) for
+            ``arviz.compare``, ``arviz.plot_khat`` and so on; what was integrated is in its ``note``. ``p`` counts
+            what is not integrated.
+
+        Raises
+        ------
+        HierbayesError
+            With ``conditional=True``, if draws of the random effects were not kept or residuals are correlated.
+
+        Warns
+        -----
+        ParetoWarning
+            If Pareto k is too high for some rows.
+
+        Notes
+        -----
+        See `hierbayes.loo`. Memory does not grow with the rows: 100,000 rows times 4,000 draws need less than 2 GB.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> model = hb.Model("Reaction ~ Days + (Days | Subject)", hb.load_data("sleepstudy"))
+        >>> elpd = model.fit(draws=500, seed=1, progress=False).loo()
+        >>> round(elpd.elpd), elpd.target, bool((elpd.pareto_k < 0.7).all())
+        (-862, 'row', True)
+        """
+        return loo(self, conditional, refine)
+
+    def logo(self, group: str | None = None, joint: bool = False, refine: bool = True) -> ELPD:
+        """Leave-one-group-out cross-validation: how well is a new group predicted.
+
+        Parameters
+        ----------
+        group : str, optional
+            The grouping factor whose levels are left out, with all their rows; needed if there are several. The
+            effects of the others are integrated over what the remaining rows say of them.
+        joint : bool, default False
+            Score all rows of a group together, one number a group, instead of each row.
+        refine : bool, default True
+            As in `loo`, of groups.
+
+        Returns
+        -------
+        ELPD
+            As of `loo`; pointwise over rows, or over levels if joint. Each row carries the Pareto k of its group.
+
+        Raises
+        ------
+        HierbayesError
+            If there is no grouping factor, or several and none is named.
+        ValueError
+            If the factor is unknown.
+        DataError
+            If the rows without some group do not determine a coefficient with a flat prior.
+
+        Warns
+        -----
+        ParetoWarning
+            If Pareto k is too high for some groups.
+
+        Notes
+        -----
+        A closed form in the group's own moments for a single factor; with several, every level costs an evaluation
+        of the likelihood for each draw.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> model = hb.Model("Reaction ~ Days + (Days | Subject)", hb.load_data("sleepstudy"))
+        >>> fit = model.fit(draws=500, seed=1, progress=False)
+        >>> elpd = fit.logo(joint=True)
+        >>> elpd.n_data_points, elpd.elpd_i.dims
+        (18, ('Subject__factor_dim',))
+        """
+        return logo(self, group, joint, refine)
+
+    def loo_pit(self) -> xr.DataArray:
+        """Probability integral transform of every row under its leave-one-out predictive distribution.
+
+        Returns
+        -------
+        xarray.DataArray
+            (n,) between 0 and 1, uniform if the model is right: ``Σ w Φ((yᵢ - mean)/sd)`` with the Gaussian
+            predictive distributions of `loo`, not with simulated responses.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> model = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff"))
+        >>> pit = model.fit(draws=500, seed=1, progress=False).loo_pit()
+        >>> pit.sizes["__obs__"], bool(((pit > 0) & (pit < 1)).all())
+        (30, True)
+        """
+        return loo_pit(self)
+
+    def log_likelihood(self, target: Target = "row", group: str | None = None, seed: int = 0) -> xr.DataTree:
+        """Draws of log predictive densities in the groups that ArviZ's own functions read.
+
+        Parameters
+        ----------
+        target : {"row", "group", "conditional"}
+            ``p(yᵢ | y₋ᵢ, θ)`` with everything but θ integrated; ``p(y_j | y₋ⱼ, θ)`` of whole groups; or the usual
+            ``p(yᵢ | b, β, σ)`` given draws of the random effects.
+        group : str, optional
+            Of ``target="group"``, as in `logo`.
+        seed : int, default 0
+            Of the simulated responses.
+
+        Returns
+        -------
+        xarray.DataTree
+            Groups posterior (without single levels), sample_stats, observed_data, log_likelihood and, for rows,
+            posterior_predictive: responses simulated from the same densities. Rows x draws numbers each.
+
+        Raises
+        ------
+        HierbayesError, ValueError
+            As `loo` and `logo`; if target is unknown.
+
+        Examples
+        --------
+        >>> import arviz as az
+        >>> import hierbayes as hb
+        >>> model = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff"))
+        >>> fit = model.fit(draws=500, seed=1, progress=False)
+        >>> bool(abs(az.loo(fit.log_likelihood()).elpd - fit.loo(refine=False).elpd) < 1e-8)
+        True
+        """
+        return log_likelihood(self, target, group, seed)
+
+    def refit_cost(self, elpd: ELPD | None = None, k_threshold: float | None = None) -> Cost:
+        """How long `reloo` would take.
+
+        Parameters
+        ----------
+        elpd : ELPD, optional
+            From `loo` or `logo`; by default that of `loo`.
+        k_threshold : float, optional
+            As in `reloo`.
+
+        Returns
+        -------
+        Cost
+            ``refits`` and ``seconds``, each refit taking about as long as the fit took to sample.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> fit = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff")).fit(seed=1, progress=False)
+        >>> fit.refit_cost(fit.logo(joint=True), k_threshold=-1).refits
+        6
+        """
+        return refit_cost(self, self._quiet_loo() if elpd is None else elpd, k_threshold)
+
+    def reloo(self, elpd: ELPD | None = None, k_threshold: float | None = None, progress: bool | None = None) -> ELPD:
+        """Cross-validate exactly, by refits, the rows or groups for which importance sampling fails.
+
+        Parameters
+        ----------
+        elpd : ELPD, optional
+            From `loo` or `logo` of this fit; by default that of `loo`.
+        k_threshold : float, optional
+            Rows or groups with a higher Pareto k are refitted; by default ``elpd.good_k``.
+        progress : bool, optional
+            Show a progress bar that says beforehand how many refits there are and about how long they take; by
+            default if somebody is watching. The same goes to the log, and `refit_cost` tells it without refitting.
+
+        Returns
+        -------
+        ELPD
+            Pareto k is 0 where the score is exact; the rest is as it was.
+
+        Raises
+        ------
+        HierbayesError
+            If the elpd is not one of this fit.
+        DataError
+            If the rows that remain do not determine a coefficient with a flat prior.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If a refit is not to be trusted.
+
+        Notes
+        -----
+        Refits have the priors, draws and chains of the fit, and seeds of their own that derive from its seed. See
+        `hierbayes.reloo`.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> fit = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff")).fit(seed=1, progress=False)
+        >>> exact = fit.reloo(fit.logo(joint=True), k_threshold=-1, progress=False)
+        >>> exact.pareto_k.to_numpy()
+        array([0., 0., 0., 0., 0., 0.])
+        """
+        return reloo(self, self._quiet_loo() if elpd is None else elpd, k_threshold, progress)
+
+    def moment_match(self, elpd: ELPD | None = None, k_threshold: float | None = None) -> ELPD:
+        """Mend the rows or groups for which importance sampling fails by moment matching, without refits.
+
+        Parameters
+        ----------
+        elpd : ELPD, optional
+            From `loo`, or `logo` with ``joint=True``, of this fit; by default that of `loo`.
+        k_threshold : float, optional
+            Above which to mend; by default ``elpd.good_k``.
+
+        Returns
+        -------
+        ELPD
+            With the Pareto k after the matching.
+
+        Raises
+        ------
+        HierbayesError
+            If the elpd is not one of this fit or scores rows of left-out groups one by one, or if a prior is one
+            that only the PyMC graph knows.
+
+        Warns
+        -----
+        ParetoWarning
+            If some k are still too high.
+
+        Notes
+        -----
+        Paananen, Piironen, Bürkner & Vehtari (2021), Implicitly adaptive importance sampling, Statistics and
+        Computing 31, 16; by ``arviz.loo_moment_match`` on the draws of θ.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> fit = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff")).fit(seed=1, progress=False)
+        >>> before = fit.logo(joint=True)
+        >>> after = fit.moment_match(before, k_threshold=0.5)
+        >>> bool((after.pareto_k <= before.pareto_k).all())
+        True
+        """
+        return moment_match(self, self._quiet_loo() if elpd is None else elpd, k_threshold)
+
+    def _quiet_loo(self) -> ELPD:
+        """Leave-one-out without the warning of what is going to be mended."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ParetoWarning)
+            return self.loo()
+
+    def kfold(
+        self,
+        k: int = 10,
+        group: str | None = None,
+        stratify: str | None = None,
+        folds: ArrayLike | None = None,
+        seed: int = 0,
+        progress: bool | None = None,
+    ) -> KFoldELPD:
+        """K-fold cross-validation: k refits, each without a part of the rows or of the groups.
+
+        Parameters
+        ----------
+        k : int, default 10
+            Number of parts.
+        group : str, optional
+            Leave out whole levels of this grouping factor, dealt into k parts at random.
+        stratify : str, optional
+            Deal the rows so that every part has its share of every level of this grouping factor.
+        folds : (n,) array, optional
+            Parts of your own, one label a row used, instead of the first three.
+        seed : int, default 0
+            Of the dealing.
+        progress : bool, optional
+            As in `reloo`.
+
+        Returns
+        -------
+        KFoldELPD
+            ArviZ's ``ELPDDataLOOKFold``, pointwise over the rows, with the part of each row in ``fold``.
+
+        Raises
+        ------
+        ValueError
+            If k, a factor or the parts are impossible.
+        DataError
+            If correlated residuals of one series would be parted, or the rows that remain do not determine a
+            coefficient with a flat prior.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If a refit is not to be trusted.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> fit = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff")).fit(seed=1, progress=False)
+        >>> elpd = fit.kfold(3, group="Batch", progress=False)
+        >>> elpd.n_folds, elpd.n_data_points
+        (3, 30)
+        """
+        return kfold(self, k, group, stratify, folds, seed, progress)
+
+    def wrapper(
+        self, group: str | None = None, joint: bool = False, items: ArrayLike | None = None
+    ) -> GaussianWrapper:
+        """ArviZ's sampling wrapper of this fit, for ``arviz.reloo``, ``loo_kfold`` and ``loo_moment_match``.
+
+        Parameters
+        ----------
+        group, joint, items
+            As of `hierbayes.GaussianWrapper`.
+
+        Returns
+        -------
+        GaussianWrapper
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> fit = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff")).fit(seed=1, progress=False)
+        >>> fit.wrapper("Batch", joint=True).idata_orig["log_likelihood"].sizes["Batch__factor_dim"]
+        6
+        """
+        from hierbayes.wrapper import GaussianWrapper
+
+        return GaussianWrapper(self, group, joint, items)
+
+    def predictive_check(self, draws: int | None = None, seed: int = 0) -> pd.DataFrame:
+        """Compare every level with replicates of it from the posterior: mean, sd, smallest and largest value.
+
+        Parameters
+        ----------
+        draws : int, optional
+            Draws to simulate from; by default 1000, fewer of more than 25,000 rows.
+        seed : int, default 0
+
+        Returns
+        -------
+        pandas.DataFrame
+            See `hierbayes.predictive_check.predictive_check`.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> fit = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff")).fit(seed=1, progress=False)
+        >>> fit.predictive_check()["pit"].between(0.025, 0.975).all()
+        np.True_
+        """
+        return predictive_check(self, draws, seed)
+
+    def prior_sensitivity(self) -> pd.DataFrame:
+        """How far the posterior moves when prior or likelihood are power-scaled.
+
+        Returns
+        -------
+        pandas.DataFrame
+            See `hierbayes.sensitivity.prior_sensitivity`.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> fit = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff")).fit(seed=1, progress=False)
+        >>> fit.prior_sensitivity()["finding"].tolist()
+        ['ok', 'ok', 'ok']
+        """
+        return prior_sensitivity(self)
+
+    def check(self, seed: int = 0) -> Check:
+        """Ask everything that stands between the posterior and its conclusions, and answer in words and numbers.
+
+        Convergence, energy, sensitivity to the prior, priors that are hugged or far too wide, replicates of every
+        level; each with a severity, the figure and what to do next. ``fit.reml.check()`` asks about residuals,
+        influence and collinearity.
+
+        Parameters
+        ----------
+        seed : int, default 0
+            For the replicates.
+
+        Returns
+        -------
+        Check
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> fit = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff")).fit(seed=1, progress=False)
+        >>> fit.check().worst
+        'ok'
+        """
+        return check_posterior(self, seed)
+
+    def quadrature(self, tolerance: float = 1e-6) -> Quadrature:
+        """Integrate the same posterior deterministically: a check of the draws that uses none of them.
+
+        Parameters
+        ----------
+        tolerance : float, default 1e-6
+            Wanted relative error of the integral.
+
+        Returns
+        -------
+        Quadrature
+
+        Raises
+        ------
+        HierbayesError
+            If there are more than six variance parameters, or the posterior does not fall off.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> fit = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff")).fit(seed=1, progress=False)
+        >>> exact = fit.quadrature().tidy()
+        >>> bool(((exact["estimate"] - fit.tidy()["estimate"]).abs() < 0.2 * exact["std_error"]).all())
+        True
+        """
+        return quadrature(self.marginal, self.priors, tolerance)
+
+    def evidence(self, method: str = "auto") -> Evidence:
+        """Log marginal likelihood of the model under its priors, with an error.
+
+        Parameters
+        ----------
+        method : {"auto", "quadrature", "bridge"}
+            Quadrature over the variance parameters, fixed and random effects being integrated in closed form, or
+            bridge sampling from the draws. ``"auto"``: bridge sampling where there are more than six variance parameters.
+
+        Returns
+        -------
+        Evidence
+
+        Raises
+        ------
+        PriorError
+            If a prior is flat: there is no marginal likelihood then.
+        HierbayesError
+            If quadrature was asked for and cannot do it.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> fit = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff")).fit(seed=1, progress=False)
+        >>> exact, bridged = fit.evidence(), fit.evidence("bridge")
+        >>> exact.method, abs(exact.log_marginal_likelihood - bridged.log_marginal_likelihood) < bridged.error
+        ('quadrature', True)
+        """
+        return evidence(self, method)
+
+    def icc(self, conf_level: float = 0.95) -> pd.DataFrame:
+        """Intraclass correlations, adjusted and conditional, of every grouping factor and of all together.
+
+        Parameters
+        ----------
+        conf_level : float, default 0.95
+            Level of the equal-tailed intervals.
+
+        Returns
+        -------
+        pandas.DataFrame
+            See `hierbayes.variance.icc`.
+
+        Raises
+        ------
+        DataError
+            If the model has no random effects.
+        ValueError
+            If `conf_level` is not between 0 and 1.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> fit = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff")).fit(seed=1, progress=False)
+        >>> fit.icc().query("group == 'Batch'")["icc"].tolist()
+        ['adjusted', 'conditional']
+        """
+        return icc(self, conf_level=conf_level)
+
+    def r2(self, conf_level: float = 0.95) -> pd.DataFrame:
+        """Share of the variance that the model explains: marginal and conditional R², and the Bayesian R².
+
+        Parameters
+        ----------
+        conf_level : float, default 0.95
+            Level of the equal-tailed intervals.
+
+        Returns
+        -------
+        pandas.DataFrame
+            See `hierbayes.variance.r2`.
+
+        Raises
+        ------
+        ValueError
+            If `conf_level` is not between 0 and 1.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> fit = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff")).fit(seed=1, progress=False)
+        >>> fit.r2()["r2"].tolist()
+        ['marginal', 'conditional', 'bayesian']
+        """
+        return r2(self, conf_level=conf_level)
+
+    def design_effect(self, conf_level: float = 0.95) -> pd.DataFrame:
+        """By how much the groups inflate the variance of a mean over the rows.
+
+        Parameters
+        ----------
+        conf_level : float, default 0.95
+            Level of the equal-tailed intervals.
+
+        Returns
+        -------
+        pandas.DataFrame
+            See `hierbayes.variance.design_effect`.
+
+        Raises
+        ------
+        DataError
+            If the model has no random effects, or if its residuals are correlated.
+        ValueError
+            If `conf_level` is not between 0 and 1.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> fit = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff")).fit(seed=1, progress=False)
+        >>> fit.design_effect()["group"].tolist()
+        ['Batch', 'all']
+        """
+        return design_effect(self, conf_level=conf_level)
+
+    def variance_partition(self, conf_level: float = 0.95) -> pd.DataFrame:
+        """Variance of the response by where it comes from: fixed effects, grouping factors, residuals.
+
+        Parameters
+        ----------
+        conf_level : float, default 0.95
+            Level of the equal-tailed intervals.
+
+        Returns
+        -------
+        pandas.DataFrame
+            See `hierbayes.variance.variance_partition`.
+
+        Raises
+        ------
+        ValueError
+            If `conf_level` is not between 0 and 1.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> fit = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff")).fit(seed=1, progress=False)
+        >>> fit.variance_partition()["component"].tolist()
+        ['fixed', 'random', 'residual']
+        """
+        return variance_partition(self, conf_level=conf_level)
+
+    def shrinkage(self) -> pd.DataFrame:
+        """Every level without pooling, by REML and in the posterior, and why the two disagree where they do.
+
+        Returns
+        -------
+        pandas.DataFrame
+            See `hierbayes.shrinkage.shrinkage`.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> fit = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff")).fit(seed=1, progress=False)
+        >>> fit.shrinkage()[["level", "rows", "no_pooling", "blup", "pooling"]].round(2).head(2)
+          level  rows  no_pooling   blup  pooling
+        0     A     5       -22.5 -17.61     0.22
+        1     B     5         0.5   0.39     0.22
+        """
+        return shrinkage(self.reml, self)
+
+    def disagreements(self) -> pd.DataFrame:
+        """Every parameter by REML and in the posterior, and why the two disagree where they do.
+
+        Returns
+        -------
+        pandas.DataFrame
+            See `hierbayes.disagreement.disagreements`.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> fit = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff")).fit(seed=1, progress=False)
+        >>> fit.disagreements()["term"].tolist()
+        ['Intercept', 'sd(Intercept)', 'sigma']
+        """
+        return disagreements(self.reml, self)

@@ -273,10 +273,10 @@ class Run:
     callback: Callable[[Any], None] | None = None
 
     def __call__(self, compiled: Any, cores: int) -> Any:
-        """Sample a model that nutpie has compiled."""
+        """Sample a model that nutpie has compiled; an interrupted run is discarded, never returned in part."""
         import nutpie
 
-        return nutpie.sample(
+        running = nutpie.sample(
             compiled,
             draws=self.draws,
             tune=self.tune,
@@ -287,7 +287,13 @@ class Run:
             save_warmup=False,
             progress_bar=self.progress,
             progress_callback=self.callback,
+            blocking=False,
         )
+        try:
+            return running.wait()
+        except BaseException:
+            running.cancel()
+            raise
 
 
 def sample(target: Target, graph: Callable[[], Any], x: np.ndarray, run: Run) -> Draws:

@@ -9,22 +9,42 @@ No pooling is the least-squares answer of a level on its own, as a deviation fro
 with the precision weights w (1 without them, 1/se² for known standard errors). It is the limit of the
 BLUP when the variances of the random effects of this factor go to infinity and everything else is held. The
 effects of factors nested in it stay in r: casks of a batch are part of the batch, and their BLUPs have
-already taken most of the difference between batches.
+already taken most of the difference between batches. Its variance is that of least squares, σ² A_j⁻¹.
 
 It does not exist where A_j is singular: too few rows, or no variation of the predictor within the
 level. All levels together cost one pass over the rows. With correlated residuals it is the same
 (weighted) least squares: what a regression of the level alone would give, which ignores the correlation.
+
+How far an effect k of a level is pooled, and what pooling is worth, follow from its conditional variance C_jkk given
+the data, the variances and the fixed effects:
+
+    pooling          C_jkk / Σ_kk
+    effective rows   n_j σ² (A_j⁻¹)_kk / C_jkk
+
+The pooling factor is what the data leave of the variance of the effect, 1 minus its reliability: 0 is no and 1 is
+complete pooling (Gelman & Pardoe 2006, Technometrics 48, 241). Of one random intercept it is
+``(σ²/n_j) / (σ²/n_j + τ²)``, exactly how far the BLUP has gone from no pooling to the fixed effect (Gelman & Hill
+2007, section 12.2). Correlated effects of a level inform each other and are pooled together, the BLUP of one grouping
+factor being ``(I - C_j Σ⁻¹) b_j``; the factor of a single effect counts what all of them tell of it, lies between 0
+and 1, and does not depend on units.
+
+The effective rows are the number of rows like its own, with independent residuals and everything else known, from
+which the level alone would know the effect as precisely: of one random intercept ``n_j + σ²/τ²``, its own rows and
+what the other levels lend. With several factors they can be fewer than n_j, as rows of a level share other effects.
 """
 
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
 
 from hierbayes.design import Design, Factor
+from hierbayes.disagreement import Reasons
 from hierbayes.estimates import FIXED, Estimate, Posterior
 from hierbayes.forest import nested
 
@@ -35,7 +55,8 @@ ROWS_SHOWN = 400
 COMPLETE, NONE, REML, POSTERIOR = "complete", "none", "reml", "posterior"
 """Kinds of pooling, as the lines of `group_lines` name them."""
 COLUMNS = [
-    "group", "effect", "level", "rows", "no_pooling", "blup", "blup_sd", "mean", "sd", "q2.5", "q97.5",
+    "group", "effect", "level", "rows", "no_pooling", "no_pooling_sd", "blup", "blup_sd", "mean", "sd", "q2.5",
+    "q97.5", "pooling", "effective_rows", "differs", "why",
 ]  # fmt: skip
 """Columns of the table of `shrinkage`."""
 
@@ -52,40 +73,69 @@ def shrinkage(reml: Estimate, fit: Posterior) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row per grouping factor, effect and level, with the columns ``group`` (the factor), ``effect``,
-        ``level``, ``rows`` (rows used in the level), ``no_pooling`` (least squares within the level, see
-        `no_pooling`; NaN where it does not exist), ``blup`` and ``blup_sd`` (REML; conditional standard
-        deviation), ``mean``, ``sd``, ``q2.5`` and ``q97.5`` (posterior). All are deviations from the fixed
-        effects, in units of the response per unit of the effect's column. No rows if the model has no
-        random effects.
+        One row per grouping factor, effect and level; no rows if the model has no random effects. Effects are
+        deviations from the fixed effects, in units of the response per unit of the effect's column.
+
+        - ``group`` (the factor), ``effect``, ``level``, ``rows`` (rows used in the level);
+        - ``no_pooling``, ``no_pooling_sd``: least squares within the level, and its standard error at REML's σ if the
+          residuals were all that varies; NaN where the level has no estimate of its own;
+        - ``blup``, ``blup_sd``: REML, with its conditional standard deviation;
+        - ``mean``, ``sd``, ``q2.5``, ``q97.5``: posterior;
+        - ``pooling``: from 0 (none) to 1 (complete) by REML, see the module;
+        - ``effective_rows``: rows that would tell the level alone as much by REML, see the module; infinite under
+          complete pooling, NaN where ``no_pooling`` is;
+        - ``differs``: ``(mean - blup)/sd``; and ``why``: "" unless the two are more than half a posterior standard
+          deviation apart, else whether the prior, the boundary or skewness does it, and by how much (see
+          `hierbayes.disagreement`).
 
     Examples
     --------
     >>> import hierbayes as hb
     >>> model = hb.Model("Reaction ~ Days + (Days | Subject)", hb.load_data("sleepstudy"))
-    >>> table = shrinkage(model.reml(), model.fit(seed=1))
-    >>> table[["group", "effect", "level", "rows", "no_pooling", "blup"]].round(2).head(2)
-         group     effect level  rows  no_pooling   blup
-    0  Subject  Intercept   308    10       -7.21   2.26
-    1  Subject  Intercept   309    10      -46.35 -40.40
+    >>> table = hb.shrinkage(model.reml(), model.fit(seed=1, progress=False))
+    >>> table[["group", "effect", "level", "rows", "no_pooling", "blup", "pooling"]].round(2).head(2)
+         group     effect level  rows  no_pooling   blup  pooling
+    0  Subject  Intercept   308    10       -7.21   2.26     0.24
+    1  Subject  Intercept   309    10      -46.35 -40.40     0.24
     """
-    own, posterior = no_pooling(reml), fit.ranef()
+    own, posterior, reasons = _least_squares(reml), fit.ranef(), Reasons(reml, fit)
     tables = []
     for factor in reml.design.factors:
-        name, levels = factor.name, len(factor.levels)
+        name, J = factor.name, len(factor.levels)
         labels = list(reml.ranef[name].columns)
-        values = {
-            "group": name,
-            "effect": np.repeat(np.array(labels, dtype=object), levels),
-            "level": np.tile(factor.levels, len(labels)),
-            "rows": np.tile(np.bincount(factor.codes, minlength=levels), len(labels)),
-            "no_pooling": own[name].T.ravel(),
-            "blup": reml.ranef[name].to_numpy().T.ravel(),
-            "blup_sd": reml.ranef_sd[name].to_numpy().T.ravel(),
-        }
-        values |= {column: posterior[name][column].to_numpy() for column in COLUMNS[len(values) :]}
-        tables.append(pd.DataFrame(values))
+        table = pd.DataFrame(
+            {
+                "group": name,
+                "effect": np.repeat(np.array(labels, dtype=object), J),
+                "level": np.tile(factor.levels, len(labels)),
+                "rows": np.tile(np.bincount(factor.codes, minlength=J), len(labels)),
+                "no_pooling": _column(own[name][0]),
+                "no_pooling_sd": _column(own[name][1]),
+                "blup": _column(reml.ranef[name]),
+                "blup_sd": _column(reml.ranef_sd[name]),
+            }
+        )
+        for column in ("mean", "sd", "q2.5", "q97.5"):
+            table[column] = posterior[name][column].to_numpy()
+        where = reml.design.effects_of(factor)
+        variance = np.repeat(np.diag(reml.covariance)[where], J)
+        table["pooling"] = np.divide(table["blup_sd"] ** 2, variance, out=np.ones(len(table)), where=variance > 0)
+        with np.errstate(divide="ignore"):
+            table["effective_rows"] = table["rows"] * np.divide(table["no_pooling_sd"], table["blup_sd"]) ** 2
+
+        def blups(estimate: Estimate, name: str = name) -> np.ndarray:
+            return _column(estimate.ranef[name])
+
+        edge = np.full(len(table), name in reasons.singular)
+        mean, sd = table["mean"].to_numpy(), table["sd"].to_numpy()
+        table["differs"], table["why"] = reasons.explain(blups(reml), mean, sd, edge, blups)
+        tables.append(table)
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=COLUMNS)
+
+
+def _column(values: np.ndarray | pd.DataFrame) -> np.ndarray:
+    """Levels x effects as one column of the table: effect after effect."""
+    return np.asarray(values).T.ravel()
 
 
 def no_pooling(reml: Estimate) -> dict[str, np.ndarray]:
@@ -102,6 +152,11 @@ def no_pooling(reml: Estimate) -> dict[str, np.ndarray]:
         other factors that are not nested in it. NaN where a level has no estimate of its own. A
         correlation of the residuals is left out of account.
     """
+    return {name: estimate for name, (estimate, _) in _least_squares(reml).items()}
+
+
+def _least_squares(reml: Estimate) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """`no_pooling` and its standard errors."""
     design = reml.design
     w = np.ones(design.n) if design.weights is None else design.weights
     shares = {
@@ -122,9 +177,10 @@ def no_pooling(reml: Estimate) -> dict[str, np.ndarray]:
             for k in range(i + 1):
                 A[:, i, k] = A[:, k, i] = np.bincount(factor.codes, w * Z[:, i] * Z[:, k], minlength=J)
         exists = np.linalg.eigvalsh(A)[:, 0] > SINGULAR * np.trace(A, axis1=1, axis2=2)
-        b = np.full((J, q), np.nan)
+        b, error = np.full((J, q), np.nan), np.full((J, q), np.nan)
         b[exists] = np.linalg.solve(A[exists], c[exists][..., None])[..., 0] @ T.T
-        found[factor.name] = b
+        error[exists] = reml.sigma * np.sqrt(np.einsum("ki,jil,kl->jk", T, np.linalg.inv(A[exists]), T))
+        found[factor.name] = b, error
     return found
 
 
@@ -293,3 +349,12 @@ def group_lines(
         len(factor.levels),
         len(points) < len(rows),
     )
+
+
+class _Callable(ModuleType):
+    """The module under its own name, called as the function that it is named after."""
+
+    __call__ = staticmethod(shrinkage)
+
+
+sys.modules[__name__].__class__ = _Callable

@@ -8,7 +8,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -328,31 +327,12 @@ def test_names_of_the_command_line_are_not_columns():
 # --- interruption -----------------------------------------------------------------------------
 
 
-def swallowed(error=None):
-    """A command in which something takes the interrupt for itself, and perhaps fails over it."""
-    with cli._interruptible():
-        try:
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(10)
-        except KeyboardInterrupt:
-            if error is not None:
-                raise error from None
-
-
-def failing(error):
-    with cli._interruptible():
-        raise error
-
-
-def test_an_interrupt_that_the_sampler_takes_for_itself_still_ends_the_command():
-    before = signal.getsignal(signal.SIGINT)
+def test_an_interrupted_fit_returns_nothing_in_part():
+    interrupt = iter([lambda: os.kill(os.getpid(), signal.SIGINT)])
+    model = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff"))
     with pytest.raises(KeyboardInterrupt):
-        swallowed()
-    with pytest.raises(KeyboardInterrupt):
-        swallowed(ValueError("draws are missing"))
-    with pytest.raises(ValueError, match="another"):
-        failing(ValueError("another"))
-    assert signal.getsignal(signal.SIGINT) is before
+        model.fit(draws=3_000_000, progress=False, callback=lambda _: next(interrupt, int)())
+    assert model.fit(seed=1, progress=False).thetas.shape == (4000, 2)
 
 
 def test_control_c_ends_a_running_command():

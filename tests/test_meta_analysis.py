@@ -122,7 +122,7 @@ def test_the_bcg_trials_are_those_of_metafor(bcg):
     assert found.covariance[0, 0] == pytest.approx(0.3132, abs=PUBLISHED)
     assert found.fixef["Intercept"] == pytest.approx(-0.7145, abs=PUBLISHED)
     assert np.sqrt(found.vcov.iloc[0, 0]) == pytest.approx(0.1798, abs=PUBLISHED)
-    row = found.tidy().iloc[0]
+    row = found.tidy(df="z").iloc[0]
     assert (row["conf_low"], row["conf_high"]) == pytest.approx((-1.0669, -0.3622), abs=PUBLISHED)
     assert_textbook(found, bcg["y"].to_numpy(), bcg["se"].to_numpy() ** 2, np.ones((13, 1)))
 

@@ -21,6 +21,8 @@ import hierbayes as hb
 
 STANDARD_ERRORS = 4.0
 """Monte Carlo standard errors between an estimate and the exact value, at most."""
+NODES_AGREE = 1e-3
+"""Relative difference of two quadratures, at most: the boxes and the few nodes on this side are good to that."""
 EDGE = 1e-5
 """Probability at the ends of the box, at most; otherwise it does not hold the posterior."""
 
@@ -32,6 +34,15 @@ def half(name, **args):
 def gauss(low, high, nodes):
     node, weight = leggauss(nodes)
     return low + 0.5 * (high - low) * (node + 1.0), 0.5 * (high - low) * weight
+
+
+def rows_of(exact):
+    """Mean and standard deviation by `hb.Quadrature`, under the names of the posterior."""
+    names = {"sd(Intercept)": "1|g_sigma"}
+    return {
+        names.get(key[2], key[2]): (mean, sd)
+        for key, mean, sd in zip(exact.mean.index, exact.mean, exact.sd, strict=True)
+    }
 
 
 def compare(draws, mean, sd):
@@ -88,7 +99,7 @@ def surface(small):
 
 
 def exact_kept(surface, law):
-    """Means and standard deviations with a prior of the slope, half-Normal(1.5) and Exponential(1) of sd and σ."""
+    """Means and standard deviations, and the evidence, with half-Normal(1.5) and Exponential(1) of sd and σ."""
     sds, sd_weight, sigmas, sigma_weight, (flat, slope, variance, at_zero, change, spread) = surface
     low, high = max(law.support()[0], -1.5), min(law.support()[1], 2.0)
     # panels, so that the kink of a Laplace density is at an end of one
@@ -104,6 +115,7 @@ def exact_kept(surface, law):
     with np.errstate(divide="ignore"):
         total = theta[..., None] + density + np.log(weight) + law.logpdf(beta)
     p = np.exp(total - total.max())
+    evidence = total.max() + np.log(p.sum())
     p /= p.sum()
     assert p[-1].sum() < EDGE
     assert p[:, -1].sum() < EDGE
@@ -119,7 +131,7 @@ def exact_kept(surface, law):
         "x": moments(beta),
         "1|g_sigma": moments(sds[:, None, None]),
         "sigma": moments(sigmas[:, None]),
-    }
+    }, evidence
 
 
 @pytest.mark.parametrize("name", KEPT)
@@ -137,11 +149,17 @@ def test_fixed_effects_with_other_priors(small, surface, name):
         },
     )
     np.testing.assert_array_equal(model.priors.kept, [False, True])
+    quadrature = model.quadrature(0.1 * NODES_AGREE)
+    found = rows_of(quadrature)
+    values, evidence = exact_kept(surface, law)
+    assert quadrature.log_integral == pytest.approx(evidence, abs=NODES_AGREE)
+    for quantity, exact in values.items():
+        assert found[quantity] == pytest.approx(exact, rel=NODES_AGREE)
     fit = model.fit(draws=3000, seed=7, progress=False)
     assert fit.idata.attrs["engine"] == engine
     low, high = law.support()
     assert low <= fit.posterior["x"].min() <= fit.posterior["x"].max() <= high
-    for quantity, (mean, sd) in exact_kept(surface, law).items():
+    for quantity, (mean, sd) in values.items():
         compare(fit.posterior[quantity], mean, sd)
 
 
@@ -188,7 +206,7 @@ COEFFICIENTS = {"Intercept": (1.0, 3.0), "x": (0.0, 1.0)}
 
 
 def exact_series(design, case):
-    """Means and standard deviations by quadrature over (sd, σ, ρ) of the dense likelihood."""
+    """Means and standard deviations, and the evidence, by quadrature over (sd, σ, ρ) of the dense likelihood."""
     data = dense(design)
     mean, sd = np.array(list(COEFFICIENTS.values())).T
     axes = [gauss(*ends, NODES[len(case.box)]) for ends in case.box.values()]
@@ -227,6 +245,7 @@ def exact_series(design, case):
             within = Sigma[0, 0] * (1.0 - np.einsum("ij,ji->i", gain, data.Z))
             effect_vars.append(within + np.einsum("ij,jk,ik->i", change, spread, change))
     p = np.exp(np.array(logs) - np.max(logs))
+    evidence = np.max(logs) + np.log(p.sum())
     p /= p.sum()
     grid = p.reshape([len(node) for node, _ in axes])
     for axis in range(grid.ndim):
@@ -245,7 +264,7 @@ def exact_series(design, case):
     if q:
         effects, effect_vars = np.array(effects), np.array(effect_vars)
         found["1|g"] = [moments(effects[:, j], effect_vars[:, j]) for j in range(effects.shape[1])]
-    return found
+    return found, evidence
 
 
 @pytest.mark.parametrize("name", SERIES)
@@ -259,7 +278,13 @@ def test_the_posterior_of_correlated_residuals(series, name):
     np.testing.assert_allclose(model.design.residual.bounds, case.rho, rtol=1e-12)
     fit = model.fit(draws=3000, seed=5, progress=False)
     assert fit.convergence.ok
-    for quantity, exact in exact_series(model.design, case).items():
+    quadrature = fit.quadrature(0.1 * NODES_AGREE)
+    found = rows_of(quadrature)
+    values, evidence = exact_series(model.design, case)
+    assert quadrature.log_integral == pytest.approx(evidence, abs=NODES_AGREE)
+    for quantity, exact in values.items():
+        if quantity in found:
+            assert found[quantity] == pytest.approx(exact, rel=NODES_AGREE)
         if isinstance(exact, list):
             for j, (mean, sd) in enumerate(exact):
                 compare(fit.posterior[quantity][..., j], mean, sd)

@@ -9,8 +9,10 @@ import pandas as pd
 import pytest
 from fixtures_report import LEVELS, study
 from numpy.testing import assert_allclose
+from oracle import conditional_effects, dense
 
 import hierbayes as hb
+from hierbayes.disagreement import APART
 from hierbayes.errors import ConvergenceWarning
 from hierbayes.shrinkage import (
     COMPLETE,
@@ -24,6 +26,9 @@ from hierbayes.shrinkage import (
     slope_predictor,
 )
 
+DENSE = 1e-8
+"""Relative, against dense matrices."""
+
 
 def test_no_pooling_is_least_squares_within_each_level():
     made = study("slopes")
@@ -36,7 +41,8 @@ def test_table_holds_what_the_fits_say():
     made = study("slopes")
     table, levels = made.table, made.model.design.factors[0].levels
     assert list(table.columns) == [
-        "group", "effect", "level", "rows", "no_pooling", "blup", "blup_sd", "mean", "sd", "q2.5", "q97.5",
+        "group", "effect", "level", "rows", "no_pooling", "no_pooling_sd", "blup", "blup_sd", "mean", "sd", "q2.5",
+        "q97.5", "pooling", "effective_rows", "differs", "why",
     ]  # fmt: skip
     assert len(table) == 36
     assert set(table["group"]) == {"Subject"}
@@ -57,12 +63,86 @@ def test_balanced_intercepts_shrink_by_the_textbook_factor():
     factor = tau**2 / (tau**2 + sigma**2 / 5)
     assert 0.5 < factor < 0.9
     assert_allclose(made.table["blup"], factor * made.table["no_pooling"])
+    assert_allclose(made.table["pooling"], 1.0 - factor)
+    assert_allclose(made.table["no_pooling_sd"], sigma / np.sqrt(5))
+    assert_allclose(made.table["effective_rows"], 5 + sigma**2 / tau**2)
+
+
+def test_levels_with_more_rows_are_pooled_less():
+    data = hb.load_data("sleepstudy").drop(index=range(3, 20)).drop(index=range(25, 30))
+    fit = hb.Model("Reaction ~ Days + (1 | Subject)", data).fit(draws=500, tune=500, seed=1, progress=False)
+    tau, sigma = fit.reml.varcorr["sdcor"]
+    table = fit.shrinkage()
+    assert sorted(set(table["rows"])) == [3, 5, 10]
+    assert_allclose(table["pooling"], (sigma**2 / table["rows"]) / (sigma**2 / table["rows"] + tau**2))
+    assert_allclose(table["blup"], (1.0 - table["pooling"]) * table["no_pooling"])
+    assert_allclose(table["effective_rows"], table["rows"] + sigma**2 / tau**2)
+
+
+def test_correlated_effects_are_pooled_together():
+    made = study("slopes")
+    sigma, Sigma = made.reml.sigma, made.reml.covariance
+    Z = np.column_stack([np.ones(10), np.arange(10)])
+    C = np.linalg.inv(np.linalg.inv(Sigma) + Z.T @ Z / sigma**2)
+    own, blup, pooling, rows = (
+        made.table[column].to_numpy().reshape(2, 18) for column in ("no_pooling", "blup", "pooling", "effective_rows")
+    )
+    assert_allclose(blup, (np.eye(2) - C @ np.linalg.inv(Sigma)) @ own, rtol=DENSE)
+    assert_allclose(pooling, np.repeat(np.diag(C) / np.diag(Sigma), 18).reshape(2, 18), rtol=DENSE)
+    wanted = 10 * sigma**2 * np.diag(np.linalg.inv(Z.T @ Z)) / np.diag(C)
+    assert_allclose(rows, np.repeat(wanted, 18).reshape(2, 18), rtol=DENSE)
+
+
+@pytest.mark.parametrize("name", ["slopes", "crossed", "nested", "answers", "weights", "symmetry"])
+def test_pooling_of_every_factor_is_what_the_data_leave_of_the_variance(name):
+    made = study(name)
+    design, reml = made.model.design, made.reml
+    data = dense(design)
+    _, left = conditional_effects(data, reml.covariance, reml.sigma, reml.fixef.to_numpy(), reml.optimum.rho)
+    for k, factor in enumerate(design.factors):
+        table = made.table[made.table["group"] == factor.name]
+        q = np.diag(reml.covariance)[design.effects_of(factor)]
+        wanted = np.diag(left)[data.slots(k)] / q
+        assert_allclose(table["pooling"], wanted.T.ravel(), rtol=DENSE)
+        assert table["pooling"].between(0.0, 1.0).all()
+        known = table["no_pooling"].notna()
+        assert_allclose(
+            table["effective_rows"][known],
+            (table["rows"] * table["no_pooling_sd"] ** 2)[known] / np.diag(left)[data.slots(k)].T.ravel()[known],
+            rtol=DENSE,
+        )
+        assert table.loc[~known, ["no_pooling_sd", "effective_rows"]].isna().all(axis=None)
+
+
+def test_standard_error_without_pooling_is_that_of_weighted_least_squares():
+    made = study("weights")
+    design, table = made.model.design, made.table.set_index(["level", "effect"])
+    here = design.factors[0].codes == 4
+    Z = np.column_stack([np.ones(here.sum()), made.model.data["Days"][here]])
+    error = made.reml.sigma * np.sqrt(np.diag(np.linalg.inv((Z * design.weights[here, None]).T @ Z)))
+    assert_allclose(table.loc[design.factors[0].levels[4], "no_pooling_sd"], error)
+
+
+def test_levels_that_reml_and_posterior_see_differently_have_a_reason():
+    made = study("singular")
+    far = made.table["differs"].abs() > APART
+    assert_allclose(made.table["differs"], (made.table["mean"] - made.table["blup"]) / made.table["sd"])
+    assert ((made.table["why"] != "") == far).all()
+    assert made.table.loc[far, "why"].str.startswith("boundary: ").all()
+
+
+def test_the_module_and_the_fit_give_the_same_table():
+    made = study("crossed")
+    pd.testing.assert_frame_equal(hb.shrinkage(made.reml, made.fit), made.table)
+    pd.testing.assert_frame_equal(made.fit.shrinkage(), made.table)
 
 
 def test_a_singular_fit_pools_completely_but_the_levels_keep_their_own_estimates():
     made = study("singular")
     means = made.model.data.groupby("Batch")["Yield"].mean()
     assert_allclose(made.table["blup"], 0.0, atol=1e-12)
+    assert (made.table["pooling"] == 1.0).all()
+    assert np.isposinf(made.table["effective_rows"]).all()
     assert_allclose(made.table["no_pooling"], means - made.model.data["Yield"].mean())
 
 

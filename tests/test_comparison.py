@@ -1,0 +1,186 @@
+"""Comparison of models: ArviZ's table, and everything that is refused or warned of."""
+
+from __future__ import annotations
+
+import copy
+import re
+
+import arviz as az
+import numpy as np
+import pytest
+
+import hierbayes as hb
+from hierbayes.elpd_kfold import KFoldELPD
+from hierbayes.errors import ComparisonWarning, HierbayesError
+
+FORMULAS = {"intercepts": "Reaction ~ Days + (1 | Subject)", "slopes": "Reaction ~ Days + (Days | Subject)"}
+
+
+@pytest.fixture(scope="module")
+def fits(sleepstudy, fit_sleepstudy):
+    model = hb.Model(FORMULAS["intercepts"], sleepstudy)
+    return {"intercepts": model.fit(draws=1000, seed=1, progress=False), "slopes": fit_sleepstudy}
+
+
+@pytest.fixture(scope="module")
+def elpds(fits):
+    return {name: fit.loo() for name, fit in fits.items()}
+
+
+def other_fit(formula, data):
+    return hb.Model(formula, data).fit(draws=200, tune=500, seed=1, progress=False)
+
+
+few = pytest.mark.filterwarnings("ignore::hierbayes.errors.ConvergenceWarning")
+"""What is refused does not need many draws."""
+
+
+def test_table_is_arvizs(fits, elpds):
+    table = hb.compare(fits)
+    expected = az.compare(elpds)
+    assert table.index.tolist() == ["slopes", "intercepts"]
+    assert table.loc["slopes", "weight"] > 0.8
+    numbers = ["rank", "elpd", "se", "elpd_diff", "dse", "p", "weight"]
+    np.testing.assert_array_equal(table[numbers].astype(float), expected[numbers].astype(float))
+    np.testing.assert_array_equal(table[numbers], hb.compare(elpds)[numbers])
+
+
+def test_difference_and_its_error(elpds):
+    table = hb.compare(elpds, round_to="none")
+    difference = (elpds["intercepts"].elpd_i - elpds["slopes"].elpd_i).to_numpy()
+    assert table.loc["intercepts", "elpd_diff"] == pytest.approx(difference.sum())
+    assert table.loc["intercepts", "dse"] == pytest.approx(np.sqrt(180) * difference.std())
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_groups(fits, joint):
+    expected = {name: fit.logo(joint=joint).elpd for name, fit in fits.items()}
+    table = hb.compare(fits, target="group", joint=joint, round_to="none")
+    for name, value in expected.items():
+        assert table.loc[name, "elpd"] == pytest.approx(value)
+
+
+def test_options_are_arvizs(fits):
+    table = hb.compare(fits, method="pseudo-bma", reference="intercepts")
+    assert "p_better" in table.columns
+
+
+def test_close_models_are_warned_of(fits):
+    """The same model twice, with other draws; and the figure is said."""
+    with pytest.warns(ComparisonWarning, match=r"ahead of '(again|slopes)' by 0\.\d, within the standard error"):
+        hb.compare({"slopes": fits["slopes"].loo(), "again": _shifted(fits["slopes"].loo())})
+
+
+def _shifted(elpd):
+    other = copy.copy(elpd)
+    other.elpd_i = elpd.elpd_i + np.random.default_rng(0).normal(0.0, 0.05, 180)
+    other.elpd = float(other.elpd_i.sum())
+    return other
+
+
+def test_high_pareto_k_is_warned_of(elpds):
+    bad = copy.copy(elpds["intercepts"])
+    bad.pareto_k = bad.pareto_k.copy()
+    bad.pareto_k[[3, 5]] = 0.9
+    with pytest.warns(ComparisonWarning, match=r"'intercepts' is above 0\.70 for 2 of 180 scores.*reloo"):
+        hb.compare(elpds | {"intercepts": bad})
+
+
+@few
+def test_other_rows_are_refused(fits, sleepstudy):
+    shorter = other_fit(FORMULAS["intercepts"], sleepstudy.iloc[:170])
+    with pytest.raises(HierbayesError, match="to 180 and to 170 rows"):
+        hb.compare({"a": fits["slopes"], "b": shorter})
+    with pytest.raises(HierbayesError, match="180 and 170 items"):
+        hb.compare({"a": fits["slopes"].loo(), "b": shorter.loo()})
+
+
+@few
+def test_other_responses_are_refused(fits, sleepstudy):
+    logarithm = other_fit(
+        "log_reaction ~ Days + (1 | Subject)", sleepstudy.assign(log_reaction=np.log(sleepstudy["Reaction"]))
+    )
+    with pytest.raises(HierbayesError, match=r"different responses \('Reaction', 'log_reaction'"):
+        hb.compare({"a": fits["slopes"], "b": logarithm})
+
+
+@few
+def test_other_groups_are_refused(fits, sleepstudy):
+    swapped = sleepstudy.assign(Subject=sleepstudy["Subject"].to_numpy()[::-1])
+    other = other_fit(FORMULAS["intercepts"], swapped)
+    with pytest.raises(HierbayesError, match="different groups"):
+        hb.compare({"a": fits["slopes"], "b": other}, target="group")
+    with pytest.raises(HierbayesError, match="do not score the same"):
+        hb.compare({"a": fits["slopes"].logo(joint=True), "b": _renamed(other.logo(joint=True))})
+
+
+def _renamed(elpd):
+    other = copy.copy(elpd)
+    (dim,) = elpd.elpd_i.dims
+    other.elpd_i = elpd.elpd_i.assign_coords({dim: elpd.elpd_i[dim].to_numpy()[::-1]})
+    return other
+
+
+def test_other_targets_are_refused(fits, elpds):
+    fit = fits["slopes"]
+    leave = {
+        "one row at a time": elpds["intercepts"],
+        "one level of 'Subject' at a time, scored row by row": fit.logo(),
+        "one level of 'Subject' at a time, scored as a whole": fit.logo(joint=True),
+    }
+    said = list(leave)
+    for k, first in enumerate(said):
+        for second in said[k + 1 :]:
+            expected = f"one leaves out {first}, the other {second}"
+            with pytest.raises(HierbayesError, match=re.escape(expected)):
+                hb.compare({"a": leave[first], "b": leave[second]})
+
+
+def test_other_parts_are_refused(elpds):
+    def kfold(elpd, fold, group=None):
+        return KFoldELPD(
+            elpd=elpd.elpd, se=elpd.se, p=elpd.p, n_samples=4000, n_data_points=180, scale="log", warning=False,
+            good_k=None, elpd_i=elpd.elpd_i, n_folds=int(fold.max()) + 1, fold=fold, group=group,
+        )  # fmt: skip
+
+    a, b = elpds.values()
+    parts = np.arange(180) % 10
+    assert hb.compare({"a": kfold(a, parts), "b": kfold(b, parts)}).index[0] == "b"
+    with pytest.raises(HierbayesError, match="do not score the same"):
+        hb.compare({"a": kfold(a, parts), "b": kfold(b, parts[::-1])})
+    with pytest.raises(HierbayesError, match="10 parts, the other 9 parts of the levels of 'Subject'"):
+        hb.compare({"a": kfold(a, parts), "b": kfold(b, parts % 9, "Subject")})
+    with pytest.raises(HierbayesError, match="10 parts, the other one row at a time"):
+        hb.compare({"a": kfold(a, parts), "b": b})
+
+
+def test_conditional_and_integrated_scores_are_of_the_same_target(fits, elpds):
+    """Both estimate the density of a row given all others; PSIS of the conditional one is not to be trusted."""
+    with pytest.warns(hb.HierbayesWarning):
+        conditional = fits["slopes"].loo(conditional=True)
+    with pytest.warns(ComparisonWarning):
+        table = hb.compare({"conditional": conditional, "integrated": elpds["slopes"]})
+    assert abs(table["elpd_diff"]).max() < 2.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"target": "rows"}, "'row' or 'group', not 'rows'"),
+        ({"joint": True}, "go with target='group'"),
+        ({"group": "Subject"}, "go with target='group'"),
+    ],
+)
+def test_impossible_arguments(elpds, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        hb.compare(elpds, **arguments)
+
+
+def test_one_model_is_no_comparison(fits):
+    with pytest.raises(ValueError, match="at least two models, not 1"):
+        hb.compare({"slopes": fits["slopes"]})
+
+
+def test_what_is_no_score_is_refused(fits):
+    with pytest.raises(HierbayesError, match="'b' is a RemlFit without pointwise scores"):
+        hb.compare({"a": fits["slopes"], "b": fits["slopes"].reml})
