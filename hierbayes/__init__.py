@@ -6,10 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hierbayes.bayes_factors import BayesFactor, bayes_factor
-    from hierbayes.bootstrap import Bootstrap
-    from hierbayes.check import Check
-    from hierbayes.comparison import compare
+    from hierbayes.checks.check import Check
     from hierbayes.datasets import list_data, load_data
     from hierbayes.errors import (
         ComparisonWarning,
@@ -26,34 +23,37 @@ if TYPE_CHECKING:
         RowsDropped,
         SingularFit,
     )
-    from hierbayes.evidence import Evidence
+    from hierbayes.evidence.bayes_factors import BayesFactor, bayes_factor
+    from hierbayes.evidence.marginal_likelihood import Evidence
+    from hierbayes.evidence.quadrature import Quadrature
+    from hierbayes.inference.bootstrap import Bootstrap
+    from hierbayes.inference.profile import Profile
     from hierbayes.likelihood_ratio import lrt
     from hierbayes.model import Model
-    from hierbayes.profile import Profile
-    from hierbayes.quadrature import Quadrature
+    from hierbayes.partial_pooling.shrinkage import shrinkage
+    from hierbayes.predictive.comparison import compare
+    from hierbayes.predictive.wrapper import GaussianWrapper
     from hierbayes.report import report
     from hierbayes.results import Fit, RemlFit
-    from hierbayes.shrinkage import shrinkage
-    from hierbayes.wrapper import GaussianWrapper
 
 _HOMES = {
     "Model": "model",
-    "Check": "check",
+    "Check": "checks.check",
     "RemlFit": "results",
     "Fit": "results",
-    "Bootstrap": "bootstrap",
-    "GaussianWrapper": "wrapper",
-    "compare": "comparison",
-    "Profile": "profile",
+    "Bootstrap": "inference.bootstrap",
+    "GaussianWrapper": "predictive.wrapper",
+    "compare": "predictive.comparison",
+    "Profile": "inference.profile",
     "lrt": "likelihood_ratio",
-    "Quadrature": "quadrature",
-    "Evidence": "evidence",
-    "BayesFactor": "bayes_factors",
-    "bayes_factor": "bayes_factors",
+    "Quadrature": "evidence.quadrature",
+    "Evidence": "evidence.marginal_likelihood",
+    "BayesFactor": "evidence.bayes_factors",
+    "bayes_factor": "evidence.bayes_factors",
     "load_data": "datasets",
     "list_data": "datasets",
     "report": "report",
-    "shrinkage": "shrinkage",
+    "shrinkage": "partial_pooling.shrinkage",
     "HierbayesError": "errors",
     "DataError": "errors",
     "FormulaError": "errors",

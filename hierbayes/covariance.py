@@ -22,6 +22,9 @@ from functools import cached_property
 import numpy as np
 from numba import njit
 
+INSIDE = 1.0 - 1e-15
+"""The largest correlation that has an artanh worth computing with."""
+
 
 @dataclass(frozen=True)
 class Layout:

@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from hierbayes.covariance import Layout
+from hierbayes.errors import DataError
 from hierbayes.residual import Residual
 
 
@@ -205,6 +206,10 @@ class Design:
         """The blocks of one grouping factor."""
         return [part for part in self.parts if part.factor.name == factor.name]
 
+    def effect_columns(self, factor: Factor, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """Columns (rows, q) of the random effects of a grouping factor, all its blocks together."""
+        return np.concatenate([part.block.Z[rows] for part in self.parts_of(factor)], axis=1)
+
     def effects_of(self, factor: Factor) -> slice:
         """Effects of one grouping factor among the q effects."""
         parts = self.parts_of(factor)
@@ -266,3 +271,29 @@ class Design:
         p = self.X.shape[1]
         fixed = f"{p} fixed effect{'s' * (p != 1)}"
         return f"Design({', '.join([f'{self.formula!r}: {self.n} rows', fixed, *effects])})"
+
+
+def check_same_response(one: Design, other: Design, called: tuple[str, str]) -> None:
+    """Refuse designs of different rows or responses.
+
+    Parameters
+    ----------
+    one, other : Design
+    called : (str, str)
+        What to call them.
+
+    Raises
+    ------
+    DataError
+    """
+    first, second = called
+    if one.n != other.n:
+        raise DataError(
+            f"{first!r} uses {one.n} rows and {second!r} {other.n}; leave the rows that are incomplete for either "
+            "out of both."
+        )
+    if not np.array_equal(one.y, other.y):
+        of = "" if one.response == other.response else f" ({one.response!r}, {other.response!r})"
+        raise DataError(
+            f"{first!r} and {second!r} do not have the same response row by row{of}; fit both to the same data frame."
+        )

@@ -205,7 +205,7 @@ class Estimate:
         fitted = d.X @ self.fixef.to_numpy() + (0.0 if d.offset is None else d.offset)
         for factor in d.factors:
             b = self.ranef[factor.name].to_numpy()
-            Z = np.concatenate([part.block.Z for part in d.parts_of(factor)], axis=1)
+            Z = d.effect_columns(factor)
             fitted += np.einsum("nq,nq->n", Z, b[factor.codes])
         return fitted
 

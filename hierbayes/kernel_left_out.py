@@ -33,7 +33,7 @@ from numba import njit
 
 from hierbayes import kernel_fixed, kernel_levels, kernel_tree
 from hierbayes.kernel_dense import cholesky
-from hierbayes.kernel_marginal import _eliminate, _relative, _set, _split, _unpack, combine
+from hierbayes.kernel_marginal import at_rho, combine, eliminate, relative_factor, split, unpack
 from hierbayes.residual import coefficients
 
 LOG_2PI = math.log(2.0 * math.pi)
@@ -69,7 +69,7 @@ def prepare(
     weights : (draws, K) array
         Written: the combination of the matrices that is R⁻¹.
     """
-    sizes, correlated, count, E, Di, precision, mean, Dk, origin, data = _unpack(packed)
+    sizes, correlated, count, E, Di, precision, mean, Dk, origin, data = unpack(packed)
     partials, n, scale, known = int(packed[8]), packed[9], packed[10], packed[11]
     q = E.shape[0]
     at = q + partials
@@ -84,9 +84,9 @@ def prepare(
             weights[s, :] = coefficients(rho, residual[2:])[0]
         else:
             weights[s, 0] = 1.0
-        now, _, residual_logdet, _ = _set(data, rho, None if residual is None else residual[2:])
-        relative, _ = _relative(theta, q, partials, sigma, sizes, correlated, E)
-        K, logdet, _ = _eliminate(now, count, Di.shape[0] + 1, relative, tree)
+        now, _, residual_logdet, _ = at_rho(data, rho, None if residual is None else residual[2:])
+        relative, _ = relative_factor(theta, q, partials, sigma, sizes, correlated, E)
+        K, logdet, _ = eliminate(now, count, Di.shape[0] + 1, relative, tree)
         value, K_bar, _, _ = kernel_fixed.density(
             K, logdet + residual_logdet, n, sigma / scale, Di, precision, mean, Dk, theta[own:] - origin
         )
@@ -169,8 +169,8 @@ def rows(
         if data.shape[0] > 1:
             now = combine(data, weights[s])
         if tree is None:
-            A, M, _ = _split(now, q, m, lanes)
-            A_bar, M_bar, _ = _split(bar, q, m, lanes)
+            A, M, _ = split(now, q, m, lanes)
+            A_bar, M_bar, _ = split(bar, q, m, lanes)
             kernel_levels.absorb_adjoint(A, np.ones(lanes), M, relatives[s], K_bar, -0.5, A_bar, M_bar)
         else:
             bar[:] = 0.0
@@ -265,7 +265,7 @@ def levels(
     pointwise : (rows, draws) array
         Written, unless it is empty: log density of each.
     """
-    sizes, correlated, count, E, Di, precision, mean, Dk, origin, data = _unpack(packed)
+    sizes, correlated, count, E, Di, precision, mean, Dk, origin, data = unpack(packed)
     partials, n, scale, known = int(packed[8]), packed[9], packed[10], packed[11]
     q, m = E.shape[0], Di.shape[0] + 1
     p = m - 1
@@ -276,8 +276,8 @@ def levels(
         theta = thetas[s]
         sigma = theta[at] if known == 0.0 else known
         kept = theta[at if known > 0.0 else at + 1 :] - origin
-        relative, _ = _relative(theta, q, partials, sigma, sizes, correlated, E)
-        K, logdet, _ = _eliminate(data[0], count, m, relative, None)
+        relative, _ = relative_factor(theta, q, partials, sigma, sizes, correlated, E)
+        K, logdet, _ = eliminate(data[0], count, m, relative, None)
         sigma /= scale
         variance = sigma * sigma
         whole = kernel_fixed.density(K, logdet, n, sigma, Di, precision, mean, Dk, kept)[0]

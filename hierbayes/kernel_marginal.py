@@ -27,7 +27,7 @@ HEADER = 13
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _unpack(packed: np.ndarray) -> tuple:
+def unpack(packed: np.ndarray) -> tuple:
     """Views of the arrays in the packed vector."""
     q, lanes, p, pi, pk, blocks, sets, size = (
         int(packed[0]),
@@ -65,7 +65,7 @@ def _unpack(packed: np.ndarray) -> tuple:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _split(data: np.ndarray, q: int, m: int, lanes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def split(data: np.ndarray, q: int, m: int, lanes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A, M and G of one grouping factor."""
     A = data[: q * q * lanes].reshape((q, q, lanes))
     at = q * q * lanes
@@ -85,7 +85,7 @@ def combine(data: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _relative(
+def relative_factor(
     theta: np.ndarray, q: int, partials: int, sigma: float, sizes: np.ndarray, correlated: np.ndarray, E: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Λ = E L / σ in the coordinates of the moments, and L."""
@@ -99,7 +99,7 @@ def _relative(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _set(data: np.ndarray, rho: float, residual: Any) -> tuple:
+def at_rho(data: np.ndarray, rho: float, residual: Any) -> tuple:
     """The cross-products at ρ, their derivative, log|R| and its derivative."""
     if residual is None:
         return data[0], data[0], 0.0, 0.0
@@ -108,10 +108,10 @@ def _set(data: np.ndarray, rho: float, residual: Any) -> tuple:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _eliminate(data: np.ndarray, count: np.ndarray, m: int, relative: np.ndarray, tree: Any) -> tuple:
-    """K, log|V₀|, and what the kernel wants to see again in `_sweep`."""
+def eliminate(data: np.ndarray, count: np.ndarray, m: int, relative: np.ndarray, tree: Any) -> tuple:
+    """K, log|V₀|, and what the kernel wants to see again in `sweep`."""
     if tree is None:
-        A, M, G = _split(data, relative.shape[0], m, count.size)
+        A, M, G = split(data, relative.shape[0], m, count.size)
         K, logdet = kernel_levels.absorb(A, count, M, G, relative)
         return K, logdet, None
     panels, core, white, K, logdet = kernel_tree.factorise(data, tree, relative)
@@ -119,7 +119,7 @@ def _eliminate(data: np.ndarray, count: np.ndarray, m: int, relative: np.ndarray
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _sweep(
+def sweep(
     data: np.ndarray,
     count: np.ndarray,
     relative: np.ndarray,
@@ -132,11 +132,11 @@ def _sweep(
     """Derivative with respect to Λ; those with respect to the data are written to `data_bar` unless it is empty."""
     if tree is None:
         m = K_bar.shape[0]
-        A, M, _ = _split(data, relative.shape[0], m, count.size)
+        A, M, _ = split(data, relative.shape[0], m, count.size)
         if data_bar.size == 0:
             none = np.empty((0, 0, 0))
             return kernel_levels.absorb_adjoint(A, count, M, relative, K_bar, logdet_bar, none, none)
-        A_bar, M_bar, G_bar = _split(data_bar, relative.shape[0], m, count.size)
+        A_bar, M_bar, G_bar = split(data_bar, relative.shape[0], m, count.size)
         for a in range(m):
             for b in range(m):
                 G_bar[a, b] = K_bar[a, b]
@@ -146,7 +146,7 @@ def _sweep(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _along(data_bar: np.ndarray, slope: np.ndarray) -> float:
+def along(data_bar: np.ndarray, slope: np.ndarray) -> float:
     """Directional derivative along the data's own derivative."""
     total = 0.0
     for i in range(data_bar.size):
@@ -174,7 +174,7 @@ def log_density(theta: np.ndarray, packed: np.ndarray, tree: Any, residual: Any)
     value : float
     gradient : (d,) array
     """
-    sizes, correlated, count, E, Di, precision, mean, Dk, origin, data = _unpack(packed)
+    sizes, correlated, count, E, Di, precision, mean, Dk, origin, data = unpack(packed)
     partials, n, scale, known = int(packed[8]), packed[9], packed[10], packed[11]
     q = E.shape[0]
     at = q + partials
@@ -186,9 +186,9 @@ def log_density(theta: np.ndarray, packed: np.ndarray, tree: Any, residual: Any)
         span = 0.5 * (residual[1] - residual[0])
         rho = residual[0] + span * (theta[own] + 1.0)
         own += 1
-    now, slope, residual_logdet, residual_slope = _set(data, rho, None if residual is None else residual[2:])
-    relative, _ = _relative(theta, q, partials, sigma, sizes, correlated, E)
-    K, logdet, store = _eliminate(now, count, Di.shape[0] + 1, relative, tree)
+    now, slope, residual_logdet, residual_slope = at_rho(data, rho, None if residual is None else residual[2:])
+    relative, _ = relative_factor(theta, q, partials, sigma, sizes, correlated, E)
+    K, logdet, store = eliminate(now, count, Di.shape[0] + 1, relative, tree)
     value, K_bar, sigma_bar, kept_bar = kernel_fixed.density(
         K, logdet + residual_logdet, n, sigma / scale, Di, precision, mean, Dk, theta[own:] - origin
     )
@@ -198,7 +198,7 @@ def log_density(theta: np.ndarray, packed: np.ndarray, tree: Any, residual: Any)
     data_bar = np.empty(0)
     if residual is not None:
         data_bar = np.zeros(now.size)
-    relative_bar = _sweep(now, count, relative, tree, store, K_bar, -0.5, data_bar)
+    relative_bar = sweep(now, count, relative, tree, store, K_bar, -0.5, data_bar)
     L_bar = np.zeros((q, q))
     shift = 0.0
     for i in range(q):
@@ -214,7 +214,7 @@ def log_density(theta: np.ndarray, packed: np.ndarray, tree: Any, residual: Any)
     if free == 1:
         gradient[at] = sigma_bar / scale - shift / sigma
     if residual is not None:
-        gradient[own - 1] = span * (_along(data_bar, slope) - 0.5 * residual_slope)
+        gradient[own - 1] = span * (along(data_bar, slope) - 0.5 * residual_slope)
     for i in range(kept_bar.size):
         gradient[own + i] = kept_bar[i]
     return value - n * math.log(scale) + packed[12], gradient
@@ -249,7 +249,7 @@ def deviance(
     sigma, t, chol
         As in `hierbayes.kernel_fixed.profile`.
     """
-    _, _, count, E, Di, _, _, _, _, data = _unpack(packed)
+    _, _, count, E, Di, _, _, _, _, data = unpack(packed)
     n, scale, known = packed[9], packed[10], packed[11]
     q = E.shape[0]
     m = Di.shape[0] + 1
@@ -262,8 +262,8 @@ def deviance(
         r = math.tanh(x[rows.size])
         rho = residual[0] + span * (r + 1.0)
         span *= 1.0 - r * r
-    now, slope, residual_logdet, residual_slope = _set(data, rho, None if residual is None else residual[2:])
-    K, logdet, store = _eliminate(now, count, m, relative, tree)
+    now, slope, residual_logdet, residual_slope = at_rho(data, rho, None if residual is None else residual[2:])
+    K, logdet, store = eliminate(now, count, m, relative, tree)
     value, K_bar, sigma, t, chol = kernel_fixed.profile(K, logdet + residual_logdet, n, known / scale, restricted)
     gradient = np.zeros(x.size)
     if not math.isfinite(value):
@@ -271,11 +271,11 @@ def deviance(
     data_bar = np.empty(0)
     if residual is not None:
         data_bar = np.zeros(now.size)
-    relative_bar = _sweep(now, count, relative, tree, store, K_bar, 1.0, data_bar)
+    relative_bar = sweep(now, count, relative, tree, store, K_bar, 1.0, data_bar)
     for k in range(rows.size):
         gradient[k] = relative_bar[rows[k], columns[k]]
     if residual is not None:
-        gradient[rows.size] = span * (_along(data_bar, slope) + residual_slope)
+        gradient[rows.size] = span * (along(data_bar, slope) + residual_slope)
     return value, gradient, sigma, t, chol
 
 
@@ -297,7 +297,7 @@ def condition(
     `noise` and `rests` hold standard normal numbers; the latter become effects, in the coordinates of
     the moments.
     """
-    sizes, correlated, count, E, Di, precision, mean, Dk, origin, data = _unpack(packed)
+    sizes, correlated, count, E, Di, precision, mean, Dk, origin, data = unpack(packed)
     partials, scale, known = int(packed[8]), packed[10], packed[11]
     q = E.shape[0]
     p, pi = Di.shape
@@ -310,9 +310,9 @@ def condition(
         if residual is not None:
             rho = residual[0] + 0.5 * (residual[1] - residual[0]) * (theta[own] + 1.0)
             own += 1
-        now, _, _, _ = _set(data, rho, None if residual is None else residual[2:])
-        relative, L = _relative(theta, q, partials, sigma, sizes, correlated, E)
-        K, _, store = _eliminate(now, count, p + 1, relative, tree)
+        now, _, _, _ = at_rho(data, rho, None if residual is None else residual[2:])
+        relative, L = relative_factor(theta, q, partials, sigma, sizes, correlated, E)
+        K, _, store = eliminate(now, count, p + 1, relative, tree)
         _, t, u, chol = kernel_fixed.integrate(K, sigma / scale, Di, precision, mean, Dk, theta[own:] - origin)
         for back in range(pi):
             i = pi - 1 - back

@@ -1,7 +1,7 @@
 """At many points of θ: the log posterior, and the Gaussians of what was integrated out of it.
 
-The compiled loops of `hierbayes.quadrature` and `hierbayes.evidence`; they check nothing and write into their
-last arguments.
+The compiled loops of `hierbayes.evidence.quadrature` and `hierbayes.evidence.marginal_likelihood`; they check nothing
+and write into their last arguments.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numba import njit
 from hierbayes import kernel_fixed
 from hierbayes.covariance import factor
 from hierbayes.kernel_dense import lower_inverse
-from hierbayes.kernel_marginal import _eliminate, _relative, _set, _unpack
+from hierbayes.kernel_marginal import at_rho, eliminate, relative_factor, unpack
 from hierbayes.sampling import log_posterior
 
 
@@ -51,7 +51,7 @@ def fixed_effects(
     variance : (n, p) array
         Overwritten by the variances of the fixed effects.
     """
-    sizes, correlated, count, E, Di, precision, prior_mean, Dk, origin, data = _unpack(packed)
+    sizes, correlated, count, E, Di, precision, prior_mean, Dk, origin, data = unpack(packed)
     partials, scale, known = int(packed[8]), packed[10], packed[11]
     q = E.shape[0]
     p, pi = Di.shape
@@ -64,9 +64,9 @@ def fixed_effects(
         if residual is not None:
             rho = residual[0] + 0.5 * (residual[1] - residual[0]) * (theta[own] + 1.0)
             own += 1
-        now, _, _, _ = _set(data, rho, None if residual is None else residual[2:])
-        relative, _ = _relative(theta, q, partials, sigma, sizes, correlated, E)
-        K, _, _ = _eliminate(now, count, p + 1, relative, tree)
+        now, _, _, _ = at_rho(data, rho, None if residual is None else residual[2:])
+        relative, _ = relative_factor(theta, q, partials, sigma, sizes, correlated, E)
+        K, _, _ = eliminate(now, count, p + 1, relative, tree)
         _, _, u, chol = kernel_fixed.integrate(K, sigma / scale, Di, precision, prior_mean, Dk, theta[own:] - origin)
         half = lower_inverse(chol)
         for i in range(pi):

@@ -23,7 +23,7 @@ import numpy as np
 from numba import njit
 
 from hierbayes.kernel_dense import cholesky, solve
-from hierbayes.kernel_marginal import _along, _eliminate, _set, _sweep, _unpack
+from hierbayes.kernel_marginal import along, at_rho, eliminate, sweep, unpack
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -61,7 +61,7 @@ def held_deviance(
     sigma_bar, z_bar : float
         Derivatives.
     """
-    _, _, count, E, Di, _, _, _, _, data = _unpack(packed)
+    _, _, count, E, Di, _, _, _, _, data = unpack(packed)
     n, scale = packed[9], packed[10]
     q = E.shape[0]
     p = Di.shape[0]
@@ -72,13 +72,13 @@ def held_deviance(
         r = math.tanh(z)
         rho = residual[0] + span * (r + 1.0)
         span *= 1.0 - r * r
-    now, slope, residual_logdet, residual_slope = _set(data, rho, None if residual is None else residual[2:])
+    now, slope, residual_logdet, residual_slope = at_rho(data, rho, None if residual is None else residual[2:])
     relative = np.zeros((q, q))
     for i in range(q):
         for j in range(q):
             for k in range(i, q):
                 relative[i, j] += E[i, k] * F[k, j] / sigma
-    K, logdet, store = _eliminate(now, count, p + 1, relative, tree)
+    K, logdet, store = eliminate(now, count, p + 1, relative, tree)
     chol = cholesky(K[:p, :p])
     gamma = solve(chol, K[:p, p])
     if a.size > 0:
@@ -115,7 +115,7 @@ def held_deviance(
     data_bar = np.empty(0)
     if residual is not None:
         data_bar = np.zeros(now.size)
-    relative_bar = _sweep(now, count, relative, tree, store, K_bar, 1.0, data_bar)
+    relative_bar = sweep(now, count, relative, tree, store, K_bar, 1.0, data_bar)
     shift = 0.0
     for i in range(q):
         for j in range(q):
@@ -125,5 +125,5 @@ def held_deviance(
     sigma_bar = 2.0 * (n - squares / (s * s)) / sigma - shift / sigma
     z_bar = 0.0
     if residual is not None:
-        z_bar = span * (_along(data_bar, slope) + residual_slope)
+        z_bar = span * (along(data_bar, slope) + residual_slope)
     return value, F_bar, sigma_bar, z_bar

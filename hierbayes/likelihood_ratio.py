@@ -26,12 +26,12 @@ from scipy import stats
 
 from hierbayes.errors import ConvergenceWarning, HierbayesError
 from hierbayes.estimates import Estimate
+from hierbayes.inference.nesting import check_nested, check_same_data, named, same_space
+from hierbayes.inference.simulation import simulate as draw
 from hierbayes.model import Model
-from hierbayes.nesting import check_nested, check_same_data, named, same_space
 from hierbayes.progress import bar
 from hierbayes.refits import Refitter
 from hierbayes.reml import maximise
-from hierbayes.simulation import simulate as draw
 
 COLUMNS = ["model", "method", "n_par", "loglik", "AIC", "BIC", "chisq", "df", "p_value", "p_naive", "note"]
 WORSE = 1e-5

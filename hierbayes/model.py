@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import ArrayLike
 
-    from hierbayes.evidence import Evidence
-    from hierbayes.quadrature import Quadrature
+    from hierbayes.evidence.marginal_likelihood import Evidence
+    from hierbayes.evidence.quadrature import Quadrature
     from hierbayes.recover import Keep
     from hierbayes.sampling import Run
 
@@ -379,7 +379,7 @@ class Model:
         if isinstance(keep, Path) and keep.exists():
             raise FileExistsError(f"{keep} exists already; name a new folder for the draws of the random effects")
         from hierbayes import sampling
-        from hierbayes.prior_summary import prior_table, warn_of_wide
+        from hierbayes.checks.prior_summary import prior_table, warn_of_wide
 
         warn_of_wide(prior_table(self.marginal, self.priors, self.given_priors), self.design.response)
         reml = self._maximise("REML", quiet=True)
@@ -445,7 +445,7 @@ class Model:
         1  sd(Intercept)      54.4       27.8
         2          sigma      51.8        7.9
         """
-        from hierbayes.quadrature import quadrature
+        from hierbayes.evidence.quadrature import quadrature
 
         return quadrature(self.marginal, self.priors, tolerance)
 
@@ -470,7 +470,7 @@ class Model:
         >>> round(found.log_marginal_likelihood, 3), found.method
         (-169.096, 'quadrature')
         """
-        from hierbayes.evidence import evidence
+        from hierbayes.evidence.marginal_likelihood import evidence
 
         return evidence(self)
 
@@ -498,7 +498,7 @@ class Model:
         0      Intercept  Normal(mu=1528, sigma=154.9)       1224.0        1831.0
         1  sd(Intercept)       HalfNormal(sigma=154.9)          5.0         347.0
         """
-        from hierbayes.prior_summary import prior_summary, warn_of_wide
+        from hierbayes.checks.prior_summary import prior_summary, warn_of_wide
 
         table = prior_summary(self.marginal, self.priors, self.given_priors)
         warn_of_wide(table, self.design.response)
@@ -538,8 +538,8 @@ class Model:
         >>> dict(tree["prior_predictive"]["Yield"].sizes)
         {'chain': 1, 'draw': 100, '__obs__': 30}
         """
-        from hierbayes.prior_predictive import prior_predictive
-        from hierbayes.prior_summary import prior_table, warn_of_wide
+        from hierbayes.checks.prior_predictive import prior_predictive
+        from hierbayes.checks.prior_summary import prior_table, warn_of_wide
 
         if not (isinstance(draws, (int, np.integer)) and draws > 0):
             raise ValueError(f"draws must be a positive whole number, not {draws!r}")

@@ -21,7 +21,7 @@ import xarray as xr
 from numba import njit
 
 from hierbayes import names
-from hierbayes.covariance import cholesky, partials
+from hierbayes.covariance import INSIDE, cholesky, partials
 from hierbayes.densities import log_prior
 from hierbayes.kernel_marginal import log_density
 from hierbayes.marginal import Marginal
@@ -113,10 +113,11 @@ class Target:
         return theta
 
     def unconstrain(self, theta: np.ndarray) -> np.ndarray:
-        """Inverse of `constrain`, for one θ inside its support."""
+        """Inverse of `constrain`; a correlation of one becomes that of the nearest number below it."""
         x = np.array(theta, dtype=float)
-        x[self.kinds == LOG] = np.log(x[self.kinds == LOG])
-        x[self.kinds == PARTIAL] = 2.0 * np.arctanh(x[self.kinds == PARTIAL])
+        partial = self.kinds == PARTIAL
+        x[..., self.kinds == LOG] = np.log(x[..., self.kinds == LOG])
+        x[..., partial] = 2.0 * np.arctanh(x[..., partial].clip(-INSIDE, INSIDE))
         return x
 
     def log_posterior(self, x: np.ndarray) -> tuple[float, np.ndarray]:

@@ -14,7 +14,7 @@ import pandas as pd
 
 import hierbayes as hb
 from hierbayes.errors import HierbayesWarning
-from hierbayes.shrinkage import shrinkage
+from hierbayes.partial_pooling.shrinkage import shrinkage
 
 LEVELS = 10_000
 

@@ -11,13 +11,13 @@ from oracle import ALL, dense, response_covariance
 from scipy.stats import norm
 
 import hierbayes as hb
-from hierbayes import bootstrap as module
-from hierbayes.bootstrap import intervals
 from hierbayes.estimates import Estimate
+from hierbayes.inference import bootstrap as module
+from hierbayes.inference.bootstrap import intervals
+from hierbayes.inference.simulation import correlate, simulate
 from hierbayes.marginal import Marginal
 from hierbayes.refits import Refitter
 from hierbayes.reml import maximise
-from hierbayes.simulation import correlate, simulate
 
 DRAWS = 4000
 STANDARD_ERRORS = 5.5
@@ -62,7 +62,7 @@ def test_simulated_responses_have_the_mean_and_covariance_of_the_model(name):
 def test_a_linear_map_makes_correlated_residuals_of_independent_ones(name, rho):
     residual = ALL[name].residual
     n = len(residual.codes)
-    A = correlate(np.eye(n), residual, rho).T
+    A = correlate(np.eye(n), residual, np.full(n, rho)).T
     np.testing.assert_allclose(A @ A.T, residual.matrix(rho), atol=1e-12)
 
 

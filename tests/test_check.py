@@ -9,8 +9,8 @@ from fixtures_report import STUDIES, study
 from test_influence import model_of, quiet
 
 import hierbayes as hb
-from hierbayes.check import NOTE, OK, PROBLEM, WARNING, Check, Verdict
-from hierbayes.check_posterior import check_posterior
+from hierbayes.checks.check import NOTE, OK, PROBLEM, WARNING, Check, Verdict
+from hierbayes.checks.check_posterior import check_posterior
 
 COLUMNS = ["topic", "severity", "figure", "finding", "next"]
 

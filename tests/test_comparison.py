@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import hierbayes as hb
-from hierbayes.elpd_kfold import KFoldELPD
 from hierbayes.errors import ComparisonWarning, HierbayesError
+from hierbayes.predictive.elpd_kfold import KFoldELPD
 
 FORMULAS = {"intercepts": "Reaction ~ Days + (1 | Subject)", "slopes": "Reaction ~ Days + (Days | Subject)"}
 
@@ -89,7 +89,7 @@ def test_high_pareto_k_is_warned_of(elpds):
 @few
 def test_other_rows_are_refused(fits, sleepstudy):
     shorter = other_fit(FORMULAS["intercepts"], sleepstudy.iloc[:170])
-    with pytest.raises(HierbayesError, match="to 180 and to 170 rows"):
+    with pytest.raises(HierbayesError, match=r"uses 180 rows and .* 170"):
         hb.compare({"a": fits["slopes"], "b": shorter})
     with pytest.raises(HierbayesError, match="180 and 170 items"):
         hb.compare({"a": fits["slopes"].loo(), "b": shorter.loo()})
@@ -100,7 +100,7 @@ def test_other_responses_are_refused(fits, sleepstudy):
     logarithm = other_fit(
         "log_reaction ~ Days + (1 | Subject)", sleepstudy.assign(log_reaction=np.log(sleepstudy["Reaction"]))
     )
-    with pytest.raises(HierbayesError, match=r"different responses \('Reaction', 'log_reaction'"):
+    with pytest.raises(HierbayesError, match=r"same response row by row \('Reaction', 'log_reaction'"):
         hb.compare({"a": fits["slopes"], "b": logarithm})
 
 

@@ -12,7 +12,7 @@ from oracle import dense, response_covariance
 from scipy.stats import norm
 
 import hierbayes as hb
-from hierbayes.criteria import effective_df
+from hierbayes.inference.criteria import effective_df
 
 TRACE = 1e-9
 """Relative, of the trace of a hat matrix, from moments and from n x n matrices."""

@@ -16,7 +16,7 @@ from scipy import stats
 from scipy.optimize import minimize
 
 import hierbayes as hb
-from hierbayes.disagreement import APART, NO_CORRELATION, Reasons, disagreements, maximum_with_priors
+from hierbayes.partial_pooling.disagreement import APART, NO_CORRELATION, Reasons, disagreements, maximum_with_priors
 from hierbayes.priors import Prior
 
 MAXIMUM = 1e-4
@@ -177,7 +177,7 @@ def test_a_prior_without_a_compiled_density_is_not_blamed():
 def test_a_search_that_failed_is_not_believed(monkeypatch):
     made = study("crossed")
     stalled = SimpleNamespace(x=np.zeros(3), jac=np.array([0.0, 3.0, 0.0]), nfev=1, message="stalled")
-    monkeypatch.setattr("hierbayes.disagreement.minimize", lambda *_, **__: stalled)
+    monkeypatch.setattr("hierbayes.partial_pooling.disagreement.minimize", lambda *_, **__: stalled)
     assert not maximum_with_priors(made.fit).converged
     assert disagreements(made.reml, made.fit)["with_priors"].isna().all()
 

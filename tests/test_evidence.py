@@ -13,8 +13,8 @@ from scipy import stats
 from test_posterior import CASES
 
 import hierbayes as hb
-from hierbayes.bayes_factors import COEFFICIENTS, SDS, rescaled, scaled
-from hierbayes.evidence import Evidence, evidence
+from hierbayes.evidence.bayes_factors import COEFFICIENTS, SDS, rescaled, scaled
+from hierbayes.evidence.marginal_likelihood import Evidence, evidence
 from hierbayes.priors import Prior
 
 REFERENCE = 1e-4
@@ -230,11 +230,11 @@ def test_a_scaled_prior_is_the_law_of_a_multiple(prior, law):
 
 def test_what_cannot_be_compared(pair, sleepstudy):
     days = pair[0]
-    with pytest.raises(hb.DataError, match="180 and 170 rows"):
+    with pytest.raises(hb.DataError, match=r"uses 180 rows and .* 170"):
         hb.bayes_factor(days, hb.Model("Reaction ~ 1 + (1 | Subject)", sleepstudy[:170]))
-    with pytest.raises(hb.DataError, match="not the same row by row"):
+    with pytest.raises(hb.DataError, match="same response row by row"):
         hb.bayes_factor(days, hb.Model("Reaction ~ 1 + (1 | Subject)", sleepstudy[::-1]))
-    with pytest.raises(hb.DataError, match="different responses"):
+    with pytest.raises(hb.DataError, match="same response row by row"):
         hb.bayes_factor(days, hb.Model("np.log(Reaction) ~ 1 + (1 | Subject)", sleepstudy))
     with pytest.raises(ValueError, match="positive numbers, not 0"):
         hb.bayes_factor(*pair, sensitivity=(0,))

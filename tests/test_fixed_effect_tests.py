@@ -14,9 +14,9 @@ from oracle import dense, response_covariance
 from scipy import stats
 
 import hierbayes as hb
-from hierbayes.curvature import Curvature
-from hierbayes.hypotheses import contrast_matrix, term_hypotheses
-from hierbayes.kenward_roger import MOST, kenward_roger
+from hierbayes.inference.curvature import Curvature
+from hierbayes.inference.hypotheses import contrast_matrix, term_hypotheses
+from hierbayes.inference.kenward_roger import MOST, kenward_roger
 
 DF = 1e-6
 """Relative, of degrees of freedom: lmerTest takes second derivatives by differences."""
@@ -481,7 +481,7 @@ def test_other_degrees_of_freedom_are_refused(sleepstudy, call):
 def test_too_many_effects_that_hang_together_are_refused(monkeypatch):
     found = fitted("diameter ~ 1 + (1 | plate) + (1 | sample)", hb.load_data("Penicillin"))
     assert MOST > 30
-    monkeypatch.setattr("hierbayes.kenward_roger.MOST", 29)
+    monkeypatch.setattr("hierbayes.inference.kenward_roger.MOST", 29)
     with pytest.raises(hb.HierbayesError, match="dense matrix of the 30 random effects"):
         found.tidy(df="kenward-roger")
 
@@ -489,7 +489,7 @@ def test_too_many_effects_that_hang_together_are_refused(monkeypatch):
 def test_blocks_worked_on_a_few_at_a_time_are_the_same(monkeypatch):
     found = fitted("y ~ x + c + (x | a) + (1 | inner)", data_of(1))
     whole = kenward_roger(found)
-    monkeypatch.setattr("hierbayes.kenward_roger.TOGETHER", 1)
+    monkeypatch.setattr("hierbayes.inference.kenward_roger.TOGETHER", 1)
     np.testing.assert_allclose(kenward_roger(found).adjusted, whole.adjusted, rtol=1e-12)
 
 

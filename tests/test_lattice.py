@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hierbayes.bridge import bridge
-from hierbayes.lattice import NotIntegrableError, fourier_quantiles, integrate
+from hierbayes.evidence.bridge import bridge
+from hierbayes.evidence.lattice import NotIntegrableError, fourier_quantiles, integrate
 
 PROBABILITIES = np.array([0.01, 0.025, 0.5, 0.975, 0.99])
 RUNS = 30

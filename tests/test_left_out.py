@@ -25,8 +25,8 @@ from oracle import (
 )
 
 from hierbayes.errors import DataError
-from hierbayes.left_out import Predictive, log_groups, log_rows, log_sets, seconds_of_sets
 from hierbayes.marginal import Marginal
+from hierbayes.predictive.left_out import Predictive, log_groups, log_rows, log_sets, seconds_of_sets
 
 VALUE = 1e-8
 """Relative, against the dense oracle."""

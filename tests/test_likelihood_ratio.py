@@ -11,9 +11,9 @@ import pytest
 from scipy.stats import chi2
 
 import hierbayes as hb
+from hierbayes.inference.simulation import simulate
 from hierbayes.likelihood_ratio import boundary_p_value
 from hierbayes.refits import Refitter
-from hierbayes.simulation import simulate
 
 CRITERION = 1e-6
 """Absolute, of differences of -2 log likelihood against lme4."""

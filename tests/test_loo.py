@@ -17,9 +17,9 @@ from scipy import stats
 from test_posterior import CASES
 
 import hierbayes as hb
-from hierbayes import loo as module
-from hierbayes.left_out import Predictive
-from hierbayes.loo import relative_efficiency
+from hierbayes.predictive import loo as module
+from hierbayes.predictive.left_out import Predictive
+from hierbayes.predictive.loo import relative_efficiency
 
 ROWS, GROUPS = 0.1, 0.3
 """Of the elpd of all rows, or groups, against quadrature."""

@@ -14,8 +14,8 @@ from fixtures_report import LEVELS, study
 from matplotlib.figure import Figure
 from numpy.testing import assert_allclose
 
+from hierbayes.partial_pooling.shrinkage import group_lines
 from hierbayes.plots import estimates_figure, groups_figure, shrinkage_figure, style, to_svg
-from hierbayes.shrinkage import group_lines
 
 
 def points(axes, mark):

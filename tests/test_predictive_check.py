@@ -9,7 +9,7 @@ from fixtures_report import study
 from numpy.testing import assert_allclose
 
 import hierbayes as hb
-from hierbayes.predictive_check import ALL, _replicates, predictive_check
+from hierbayes.checks.predictive_check import ALL, _replicates, predictive_check
 
 NAMES = ["slopes", "crossed", "answers", "series", "symmetry", "weights", "meta", "categories"]
 

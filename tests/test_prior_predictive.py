@@ -18,12 +18,12 @@ from test_influence import model_of
 
 import hierbayes as hb
 from hierbayes import laws
+from hierbayes.checks.prior_predictive import draw_prior, prior_predictive
+from hierbayes.checks.prior_summary import prior_table
 from hierbayes.errors import PriorError, PriorWarning
-from hierbayes.prior_predictive import draw_prior, prior_predictive
-from hierbayes.prior_summary import prior_table
+from hierbayes.inference.simulation import assemble, new_effects, residuals
 from hierbayes.priors import Prior
 from hierbayes.recover import thetas
-from hierbayes.replicate import new_effects, residuals, responses
 
 PRIORS = [
     Prior("Normal", {"mu": 1.0, "sigma": 2.0}),
@@ -105,7 +105,8 @@ def test_replicates_have_the_covariance_of_the_model(name):
     L = np.broadcast_to(np.linalg.cholesky(Sigma), (draws, *Sigma.shape))
     beta = np.arange(1.0, design.X.shape[1] + 1.0)
     fixef, same = np.broadcast_to(beta, (draws, len(beta))), np.ones(draws)
-    y = responses(design, fixef, new_effects(design, L, rng), sigma * same, rho * same, rng)[:, some]
+    e = residuals(design, rng.standard_normal((draws, design.n)), sigma * same, rho * same)
+    y = assemble(design, fixef, new_effects(design, L, rng), e)[:, some]
     mean = design.X @ beta + (0.0 if design.offset is None else design.offset)
     sd = np.sqrt(np.diag(V))[some]
     assert_allclose((y.mean(axis=0) - mean[some]) / sd, 0.0, atol=ERRORS / np.sqrt(draws))
@@ -117,7 +118,7 @@ def test_every_draw_has_its_own_sigma_and_rho():
     design = model_of("series").design
     rng = np.random.default_rng(5)
     sigma, rho = np.repeat([1.0, 10.0], 3000), np.repeat([-0.5, 0.9], 3000)
-    e = residuals(design, sigma, rho, rng)[:, :2]
+    e = residuals(design, rng.standard_normal((6000, design.n)), sigma, rho)[:, :2]
     for k, (s, r) in enumerate([(1.0, -0.5), (10.0, 0.9)]):
         own = e[3000 * k : 3000 * (k + 1)]
         steps = np.diff(design.residual.time[:2]).item()

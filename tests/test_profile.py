@@ -29,7 +29,7 @@ from test_reml import our_group, our_name
 
 import hierbayes as hb
 from hierbayes.estimates import Estimate
-from hierbayes.held import Search, held_parameters
+from hierbayes.inference.held import Search, held_parameters
 from hierbayes.kernel_profile import held_deviance
 from hierbayes.marginal import Marginal
 from hierbayes.reml import maximise

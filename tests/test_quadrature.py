@@ -15,8 +15,8 @@ from scipy import stats
 from test_posterior import CASES
 
 import hierbayes as hb
+from hierbayes.evidence.surface import compiled
 from hierbayes.sampling import LOG, make_target
-from hierbayes.surface import compiled
 
 REFERENCE = 1e-4
 """Of the log marginal likelihood of the reference: its boxes leave out up to 6e-5 of the mass (`edge_density`)."""

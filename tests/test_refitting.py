@@ -17,12 +17,12 @@ import xarray as xr
 from scipy import stats
 
 import hierbayes as hb
-from hierbayes.bennett import log_ratio
 from hierbayes.errors import ConvergenceWarning, DataError, HierbayesError, ParetoWarning
-from hierbayes.kfold import fold_of_rows
-from hierbayes.posterior_refits import Target, cost, refit_without
+from hierbayes.evidence.bennett import log_ratio
+from hierbayes.predictive.kfold import fold_of_rows
+from hierbayes.predictive.posterior_refits import Target, cost, refit_without
+from hierbayes.predictive.wrapper import GaussianWrapper
 from hierbayes.priors import Prior
-from hierbayes.wrapper import GaussianWrapper
 from tests.test_posterior import CASES
 
 ERRORS = 4.0

@@ -11,8 +11,15 @@ from scipy import stats
 from test_influence import model_of, quiet
 
 import hierbayes as hb
-from hierbayes.collinearity import condition_number, inflation
-from hierbayes.residuals import SHAPIRO_WILK, quantiles, residuals_table, scale_location, shape, standardised_effects
+from hierbayes.checks.collinearity import condition_number, inflation
+from hierbayes.checks.residuals import (
+    SHAPIRO_WILK,
+    quantiles,
+    residuals_table,
+    scale_location,
+    shape,
+    standardised_effects,
+)
 
 DENSE = 1e-8
 """Agreement with the dense precision matrix; residuals are of order 1."""

@@ -14,11 +14,8 @@ from numpy.testing import assert_allclose
 from test_influence import model_of
 
 import hierbayes as hb
-from hierbayes.densities import log_prior as log_prior_of
-from hierbayes.errors import ConvergenceWarning
-from hierbayes.estimates import Posterior
-from hierbayes.prior_predictive import prior_predictive
-from hierbayes.sensitivity import (
+from hierbayes.checks.prior_predictive import prior_predictive
+from hierbayes.checks.sensitivity import (
     CONFLICT,
     FINE,
     fixed_effects,
@@ -27,6 +24,9 @@ from hierbayes.sensitivity import (
     prior_overlap,
     prior_sensitivity,
 )
+from hierbayes.densities import log_prior as log_prior_of
+from hierbayes.errors import ConvergenceWarning
+from hierbayes.estimates import Posterior
 
 NAMES = ["slopes", "crossed", "answers", "series", "symmetry", "weights", "meta", "categories"]
 

@@ -12,9 +12,9 @@ from numpy.testing import assert_allclose
 from oracle import conditional_effects, dense
 
 import hierbayes as hb
-from hierbayes.disagreement import APART
 from hierbayes.errors import ConvergenceWarning
-from hierbayes.shrinkage import (
+from hierbayes.partial_pooling.disagreement import APART
+from hierbayes.partial_pooling.shrinkage import (
     COMPLETE,
     NONE,
     POSTERIOR,

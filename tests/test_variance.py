@@ -16,14 +16,14 @@ from test_reml import our_group, our_name
 
 import hierbayes as hb
 from hierbayes.estimates import FIXED
-from hierbayes.variance import (
+from hierbayes.variance.components import variances, variances_of
+from hierbayes.variance.tables import (
     bayesian_r2,
     design_effect,
     icc,
     r2,
     variance_partition,
 )
-from hierbayes.variance_components import variances, variances_of
 
 FORMULA = 1e-8
 """Relative, at lme4's own estimates: only the formula can differ."""

@@ -23,7 +23,7 @@ from .style import (
 )
 
 if TYPE_CHECKING:
-    from hierbayes.shrinkage import GroupLines
+    from hierbayes.partial_pooling.shrinkage import GroupLines
 
 ACROSS = 4
 LINES: dict[str, tuple[Mark, float]] = {
@@ -41,7 +41,7 @@ def groups_figure(lines: GroupLines | None) -> Figure | None:
     Parameters
     ----------
     lines : GroupLines or None
-        Of `hierbayes.shrinkage.group_lines`.
+        Of `hierbayes.partial_pooling.shrinkage.group_lines`.
 
     Returns
     -------

@@ -28,7 +28,7 @@ def shrinkage_figure(table: pd.DataFrame, factor: str) -> Figure:
     Parameters
     ----------
     table : pandas.DataFrame
-        Of `hierbayes.shrinkage.shrinkage`.
+        Of `hierbayes.partial_pooling.shrinkage.shrinkage`.
     factor : str
         Name of the grouping factor, one of the groups of the table.
 

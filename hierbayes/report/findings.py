@@ -11,8 +11,8 @@ import pandas as pd
 
 from hierbayes import names
 from hierbayes.estimates import FIXED, RESIDUAL, VARIANCE
+from hierbayes.partial_pooling.shrinkage import finer
 from hierbayes.reml import SINGULAR
-from hierbayes.shrinkage import finer
 
 from .estimates import CORR, RHO, SD, SIGMA, Estimate
 from .numbers import count, joined, show

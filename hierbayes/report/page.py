@@ -10,8 +10,8 @@ import numpy as np
 
 from hierbayes.errors import HierbayesWarning
 from hierbayes.output import check_writable, write_whole
+from hierbayes.partial_pooling.shrinkage import group_lines, shrinkage
 from hierbayes.plots import estimates_figure, groups_figure, shrinkage_figure
-from hierbayes.shrinkage import group_lines, shrinkage
 
 from . import sections
 from .estimates import side_by_side

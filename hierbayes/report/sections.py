@@ -13,8 +13,8 @@ from hierbayes import names
 from hierbayes.diagnostics import ESS_PER_CHAIN, RHAT
 from hierbayes.estimates import FIXED
 from hierbayes.forest import Cells
+from hierbayes.partial_pooling.shrinkage import finer
 from hierbayes.plots.shrinkage import MANY
-from hierbayes.shrinkage import finer
 
 from . import provenance
 from .estimates import CORR, RHO, SD, SIGMA, Estimate

@@ -1,0 +1,1 @@
+"""Is the model right? Diagnostics, residuals, influence, priors, replicates, in numbers and in words."""

@@ -1,0 +1,1 @@
+"""What pooling does to every level, and where REML and the posterior disagree."""

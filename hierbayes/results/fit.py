@@ -1,0 +1,670 @@
+"""A posterior, with everything that may be asked of it."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import xarray as xr
+from numpy.typing import ArrayLike
+
+from hierbayes.checks.check import Check
+from hierbayes.checks.check_posterior import check_posterior
+from hierbayes.checks.predictive_check import predictive_check
+from hierbayes.checks.sensitivity import prior_sensitivity
+from hierbayes.errors import ParetoWarning
+from hierbayes.estimates import (
+    Posterior,
+)
+from hierbayes.evidence.marginal_likelihood import Evidence, evidence
+from hierbayes.evidence.quadrature import Quadrature, quadrature
+from hierbayes.partial_pooling.disagreement import disagreements
+from hierbayes.partial_pooling.shrinkage import shrinkage
+from hierbayes.predictive.kfold import kfold
+from hierbayes.predictive.loo import Target, log_likelihood, logo, loo, loo_pit
+from hierbayes.predictive.posterior_refits import Cost
+from hierbayes.predictive.reloo import moment_match, refit_cost, reloo
+from hierbayes.variance.tables import design_effect, icc, r2, variance_partition
+
+if TYPE_CHECKING:
+    from hierbayes.predictive.elpd import ELPD
+    from hierbayes.predictive.elpd_kfold import KFoldELPD
+    from hierbayes.predictive.wrapper import GaussianWrapper
+from hierbayes.results.reml_fit import RemlFit
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Fit(Posterior):
+    """A posterior.
+
+    Made by `hierbayes.Model.fit`.
+
+    Attributes
+    ----------
+    idata : xarray.DataTree
+        Groups posterior, sample_stats, observed_data, and ranef_summary where the draws of the random
+        effects were too many to keep. Variable names and dimensions are Bambi's.
+    design : Design
+    priors : Priors
+    convergence : Convergence
+    reml : RemlFit
+        The REML fit that sampling started from.
+    """
+
+    reml: RemlFit
+
+    def loo(self, conditional: bool = False, refine: bool = True) -> ELPD:
+        """Leave-one-out cross-validation of rows, with the random and the fixed effects integrated out.
+
+        Parameters
+        ----------
+        conditional : bool, default False
+            True gives the usual scores, conditional on draws of the random effects; their importance weights are
+            often unusable where levels have few rows.
+        refine : bool, default True
+            Estimate rows with uncertain weights (Pareto k above 0.3; of small data all rows) a second time, with
+            draws that reach further than the posterior, and keep the better estimate. False is plain importance
+            sampling with the draws of the fit.
+
+        Returns
+        -------
+        ELPD
+            ArviZ's ``ELPDDataLOO`` (``elpd``, ``se``, ``p``, pointwise ``elpd_i`` and ``pareto_k``) for
+            ``arviz.compare``, ``arviz.plot_khat`` and so on; what was integrated is in its ``note``. ``p`` counts
+            what is not integrated.
+
+        Raises
+        ------
+        HierbayesError
+            With ``conditional=True``, if draws of the random effects were not kept or residuals are correlated.
+
+        Warns
+        -----
+        ParetoWarning
+            If Pareto k is too high for some rows.
+
+        Notes
+        -----
+        See `hierbayes.predictive.loo`. Memory does not grow with the rows: 100,000 rows times 4,000 draws need less
+        than 2 GB.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> model = hb.Model("Reaction ~ Days + (Days | Subject)", hb.load_data("sleepstudy"))
+        >>> elpd = model.fit(draws=500, seed=1, progress=False).loo()
+        >>> round(elpd.elpd), elpd.target, bool((elpd.pareto_k < 0.7).all())
+        (-862, 'row', True)
+        """
+        return loo(self, conditional, refine)
+
+    def logo(self, group: str | None = None, joint: bool = False, refine: bool = True) -> ELPD:
+        """Leave-one-group-out cross-validation: how well is a new group predicted.
+
+        Parameters
+        ----------
+        group : str, optional
+            The grouping factor whose levels are left out, with all their rows; needed if there are several. The
+            effects of the others are integrated over what the remaining rows say of them.
+        joint : bool, default False
+            Score all rows of a group together, one number a group, instead of each row.
+        refine : bool, default True
+            As in `loo`, of groups.
+
+        Returns
+        -------
+        ELPD
+            As of `loo`; pointwise over rows, or over levels if joint. Each row carries the Pareto k of its group.
+
+        Raises
+        ------
+        HierbayesError
+            If there is no grouping factor, or several and none is named.
+        ValueError
+            If the factor is unknown.
+        DataError
+            If the rows without some group do not determine a coefficient with a flat prior.
+
+        Warns
+        -----
+        ParetoWarning
+            If Pareto k is too high for some groups.
+
+        Notes
+        -----
+        A closed form in the group's own moments for a single factor; with several, every level costs an evaluation
+        of the likelihood for each draw.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> model = hb.Model("Reaction ~ Days + (Days | Subject)", hb.load_data("sleepstudy"))
+        >>> fit = model.fit(draws=500, seed=1, progress=False)
+        >>> elpd = fit.logo(joint=True)
+        >>> elpd.n_data_points, elpd.elpd_i.dims
+        (18, ('Subject__factor_dim',))
+        """
+        return logo(self, group, joint, refine)
+
+    def loo_pit(self) -> xr.DataArray:
+        """Probability integral transform of every row under its leave-one-out predictive distribution.
+
+        Returns
+        -------
+        xarray.DataArray
+            (n,) between 0 and 1, uniform if the model is right: ``Σ w Φ((yᵢ - mean)/sd)`` with the Gaussian
+            predictive distributions of `loo`, not with simulated responses.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> model = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff"))
+        >>> pit = model.fit(draws=500, seed=1, progress=False).loo_pit()
+        >>> pit.sizes["__obs__"], bool(((pit > 0) & (pit < 1)).all())
+        (30, True)
+        """
+        return loo_pit(self)
+
+    def log_likelihood(self, target: Target = "row", group: str | None = None, seed: int = 0) -> xr.DataTree:
+        """Draws of log predictive densities in the groups that ArviZ's own functions read.
+
+        Parameters
+        ----------
+        target : {"row", "group", "conditional"}
+            ``p(yᵢ | y₋ᵢ, θ)`` with everything but θ integrated; ``p(y_j | y₋ⱼ, θ)`` of whole groups; or the usual
+            ``p(yᵢ | b, β, σ)`` given draws of the random effects.
+        group : str, optional
+            Of ``target="group"``, as in `logo`.
+        seed : int, default 0
+            Of the simulated responses.
+
+        Returns
+        -------
+        xarray.DataTree
+            Groups posterior (without single levels), sample_stats, observed_data, log_likelihood and, for rows,
+            posterior_predictive: responses simulated from the same densities. Rows x draws numbers each.
+
+        Raises
+        ------
+        HierbayesError, ValueError
+            As `loo` and `logo`; if target is unknown.
+
+        Examples
+        --------
+        >>> import arviz as az
+        >>> import hierbayes as hb
+        >>> model = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff"))
+        >>> fit = model.fit(draws=500, seed=1, progress=False)
+        >>> bool(abs(az.loo(fit.log_likelihood()).elpd - fit.loo(refine=False).elpd) < 1e-8)
+        True
+        """
+        return log_likelihood(self, target, group, seed)
+
+    def refit_cost(self, elpd: ELPD | None = None, k_threshold: float | None = None) -> Cost:
+        """How long `reloo` would take.
+
+        Parameters
+        ----------
+        elpd : ELPD, optional
+            From `loo` or `logo`; by default that of `loo`.
+        k_threshold : float, optional
+            As in `reloo`.
+
+        Returns
+        -------
+        Cost
+            ``refits`` and ``seconds``, each refit taking about as long as the fit took to sample.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> fit = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff")).fit(seed=1, progress=False)
+        >>> fit.refit_cost(fit.logo(joint=True), k_threshold=-1).refits
+        6
+        """
+        return refit_cost(self, self._quiet_loo() if elpd is None else elpd, k_threshold)
+
+    def reloo(self, elpd: ELPD | None = None, k_threshold: float | None = None, progress: bool | None = None) -> ELPD:
+        """Cross-validate exactly, by refits, the rows or groups for which importance sampling fails.
+
+        Parameters
+        ----------
+        elpd : ELPD, optional
+            From `loo` or `logo` of this fit; by default that of `loo`.
+        k_threshold : float, optional
+            Rows or groups with a higher Pareto k are refitted; by default ``elpd.good_k``.
+        progress : bool, optional
+            Show a progress bar that says beforehand how many refits there are and about how long they take; by
+            default if somebody is watching. The same goes to the log, and `refit_cost` tells it without refitting.
+
+        Returns
+        -------
+        ELPD
+            Pareto k is 0 where the score is exact; the rest is as it was.
+
+        Raises
+        ------
+        HierbayesError
+            If the elpd is not one of this fit.
+        DataError
+            If the rows that remain do not determine a coefficient with a flat prior.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If a refit is not to be trusted.
+
+        Notes
+        -----
+        Refits have the priors, draws and chains of the fit, and seeds of their own that derive from its seed. See
+        `hierbayes.predictive.reloo`.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> fit = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff")).fit(seed=1, progress=False)
+        >>> exact = fit.reloo(fit.logo(joint=True), k_threshold=-1, progress=False)
+        >>> exact.pareto_k.to_numpy()
+        array([0., 0., 0., 0., 0., 0.])
+        """
+        return reloo(self, self._quiet_loo() if elpd is None else elpd, k_threshold, progress)
+
+    def moment_match(self, elpd: ELPD | None = None, k_threshold: float | None = None) -> ELPD:
+        """Mend the rows or groups for which importance sampling fails by moment matching, without refits.
+
+        Parameters
+        ----------
+        elpd : ELPD, optional
+            From `loo`, or `logo` with ``joint=True``, of this fit; by default that of `loo`.
+        k_threshold : float, optional
+            Above which to mend; by default ``elpd.good_k``.
+
+        Returns
+        -------
+        ELPD
+            With the Pareto k after the matching.
+
+        Raises
+        ------
+        HierbayesError
+            If the elpd is not one of this fit or scores rows of left-out groups one by one, or if a prior is one
+            that only the PyMC graph knows.
+
+        Warns
+        -----
+        ParetoWarning
+            If some k are still too high.
+
+        Notes
+        -----
+        Paananen, Piironen, Bürkner & Vehtari (2021), Implicitly adaptive importance sampling, Statistics and
+        Computing 31, 16; by ``arviz.loo_moment_match`` on the draws of θ.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> fit = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff")).fit(seed=1, progress=False)
+        >>> before = fit.logo(joint=True)
+        >>> after = fit.moment_match(before, k_threshold=0.5)
+        >>> bool((after.pareto_k <= before.pareto_k).all())
+        True
+        """
+        return moment_match(self, self._quiet_loo() if elpd is None else elpd, k_threshold)
+
+    def _quiet_loo(self) -> ELPD:
+        """Leave-one-out without the warning of what is going to be mended."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ParetoWarning)
+            return self.loo()
+
+    def kfold(
+        self,
+        k: int = 10,
+        group: str | None = None,
+        stratify: str | None = None,
+        folds: ArrayLike | None = None,
+        seed: int = 0,
+        progress: bool | None = None,
+    ) -> KFoldELPD:
+        """K-fold cross-validation: k refits, each without a part of the rows or of the groups.
+
+        Parameters
+        ----------
+        k : int, default 10
+            Number of parts.
+        group : str, optional
+            Leave out whole levels of this grouping factor, dealt into k parts at random.
+        stratify : str, optional
+            Deal the rows so that every part has its share of every level of this grouping factor.
+        folds : (n,) array, optional
+            Parts of your own, one label a row used, instead of the first three.
+        seed : int, default 0
+            Of the dealing.
+        progress : bool, optional
+            As in `reloo`.
+
+        Returns
+        -------
+        KFoldELPD
+            ArviZ's ``ELPDDataLOOKFold``, pointwise over the rows, with the part of each row in ``fold``.
+
+        Raises
+        ------
+        ValueError
+            If k, a factor or the parts are impossible.
+        DataError
+            If correlated residuals of one series would be parted, or the rows that remain do not determine a
+            coefficient with a flat prior.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If a refit is not to be trusted.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> fit = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff")).fit(seed=1, progress=False)
+        >>> elpd = fit.kfold(3, group="Batch", progress=False)
+        >>> elpd.n_folds, elpd.n_data_points
+        (3, 30)
+        """
+        return kfold(self, k, group, stratify, folds, seed, progress)
+
+    def wrapper(
+        self, group: str | None = None, joint: bool = False, items: ArrayLike | None = None
+    ) -> GaussianWrapper:
+        """ArviZ's sampling wrapper of this fit, for ``arviz.reloo``, ``loo_kfold`` and ``loo_moment_match``.
+
+        Parameters
+        ----------
+        group, joint, items
+            As of `hierbayes.GaussianWrapper`.
+
+        Returns
+        -------
+        GaussianWrapper
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> fit = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff")).fit(seed=1, progress=False)
+        >>> fit.wrapper("Batch", joint=True).idata_orig["log_likelihood"].sizes["Batch__factor_dim"]
+        6
+        """
+        from hierbayes.predictive.wrapper import GaussianWrapper
+
+        return GaussianWrapper(self, group, joint, items)
+
+    def predictive_check(self, draws: int | None = None, seed: int = 0) -> pd.DataFrame:
+        """Compare every level with replicates of it from the posterior: mean, sd, smallest and largest value.
+
+        Parameters
+        ----------
+        draws : int, optional
+            Draws to simulate from; by default 1000, fewer of more than 25,000 rows.
+        seed : int, default 0
+
+        Returns
+        -------
+        pandas.DataFrame
+            See `hierbayes.checks.predictive_check.predictive_check`.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> fit = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff")).fit(seed=1, progress=False)
+        >>> fit.predictive_check()["pit"].between(0.025, 0.975).all()
+        np.True_
+        """
+        return predictive_check(self, draws, seed)
+
+    def prior_sensitivity(self) -> pd.DataFrame:
+        """How far the posterior moves when prior or likelihood are power-scaled.
+
+        Returns
+        -------
+        pandas.DataFrame
+            See `hierbayes.checks.sensitivity.prior_sensitivity`.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> fit = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff")).fit(seed=1, progress=False)
+        >>> fit.prior_sensitivity()["finding"].tolist()
+        ['ok', 'ok', 'ok']
+        """
+        return prior_sensitivity(self)
+
+    def check(self, seed: int = 0) -> Check:
+        """Ask everything that stands between the posterior and its conclusions, and answer in words and numbers.
+
+        Convergence, energy, sensitivity to the prior, priors that are hugged or far too wide, replicates of every
+        level; each with a severity, the figure and what to do next. ``fit.reml.check()`` asks about residuals,
+        influence and collinearity.
+
+        Parameters
+        ----------
+        seed : int, default 0
+            For the replicates.
+
+        Returns
+        -------
+        Check
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> fit = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff")).fit(seed=1, progress=False)
+        >>> fit.check().worst
+        'ok'
+        """
+        return check_posterior(self, seed)
+
+    def quadrature(self, tolerance: float = 1e-6) -> Quadrature:
+        """Integrate the same posterior deterministically: a check of the draws that uses none of them.
+
+        Parameters
+        ----------
+        tolerance : float, default 1e-6
+            Wanted relative error of the integral.
+
+        Returns
+        -------
+        Quadrature
+
+        Raises
+        ------
+        HierbayesError
+            If there are more than six variance parameters, or the posterior does not fall off.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> fit = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff")).fit(seed=1, progress=False)
+        >>> exact = fit.quadrature().tidy()
+        >>> bool(((exact["estimate"] - fit.tidy()["estimate"]).abs() < 0.2 * exact["std_error"]).all())
+        True
+        """
+        return quadrature(self.marginal, self.priors, tolerance)
+
+    def evidence(self, method: str = "auto") -> Evidence:
+        """Log marginal likelihood of the model under its priors, with an error.
+
+        Parameters
+        ----------
+        method : {"auto", "quadrature", "bridge"}
+            Quadrature over the variance parameters, fixed and random effects being integrated in closed form, or
+            bridge sampling from the draws. ``"auto"``: bridge sampling where there are more than six variance
+            parameters.
+
+        Returns
+        -------
+        Evidence
+
+        Raises
+        ------
+        PriorError
+            If a prior is flat: there is no marginal likelihood then.
+        HierbayesError
+            If quadrature was asked for and cannot do it.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> fit = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff")).fit(seed=1, progress=False)
+        >>> exact, bridged = fit.evidence(), fit.evidence("bridge")
+        >>> exact.method, abs(exact.log_marginal_likelihood - bridged.log_marginal_likelihood) < bridged.error
+        ('quadrature', True)
+        """
+        return evidence(self, method)
+
+    def icc(self, conf_level: float = 0.95) -> pd.DataFrame:
+        """Intraclass correlations, adjusted and conditional, of every grouping factor and of all together.
+
+        Parameters
+        ----------
+        conf_level : float, default 0.95
+            Level of the equal-tailed intervals.
+
+        Returns
+        -------
+        pandas.DataFrame
+            See `hierbayes.variance.tables.icc`.
+
+        Raises
+        ------
+        DataError
+            If the model has no random effects.
+        ValueError
+            If `conf_level` is not between 0 and 1.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> fit = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff")).fit(seed=1, progress=False)
+        >>> fit.icc().query("group == 'Batch'")["icc"].tolist()
+        ['adjusted', 'conditional']
+        """
+        return icc(self, conf_level=conf_level)
+
+    def r2(self, conf_level: float = 0.95) -> pd.DataFrame:
+        """Share of the variance that the model explains: marginal and conditional R², and the Bayesian R².
+
+        Parameters
+        ----------
+        conf_level : float, default 0.95
+            Level of the equal-tailed intervals.
+
+        Returns
+        -------
+        pandas.DataFrame
+            See `hierbayes.variance.tables.r2`.
+
+        Raises
+        ------
+        ValueError
+            If `conf_level` is not between 0 and 1.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> fit = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff")).fit(seed=1, progress=False)
+        >>> fit.r2()["r2"].tolist()
+        ['marginal', 'conditional', 'bayesian']
+        """
+        return r2(self, conf_level=conf_level)
+
+    def design_effect(self, conf_level: float = 0.95) -> pd.DataFrame:
+        """By how much the groups inflate the variance of a mean over the rows.
+
+        Parameters
+        ----------
+        conf_level : float, default 0.95
+            Level of the equal-tailed intervals.
+
+        Returns
+        -------
+        pandas.DataFrame
+            See `hierbayes.variance.tables.design_effect`.
+
+        Raises
+        ------
+        DataError
+            If the model has no random effects, or if its residuals are correlated.
+        ValueError
+            If `conf_level` is not between 0 and 1.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> fit = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff")).fit(seed=1, progress=False)
+        >>> fit.design_effect()["group"].tolist()
+        ['Batch', 'all']
+        """
+        return design_effect(self, conf_level=conf_level)
+
+    def variance_partition(self, conf_level: float = 0.95) -> pd.DataFrame:
+        """Variance of the response by where it comes from: fixed effects, grouping factors, residuals.
+
+        Parameters
+        ----------
+        conf_level : float, default 0.95
+            Level of the equal-tailed intervals.
+
+        Returns
+        -------
+        pandas.DataFrame
+            See `hierbayes.variance.tables.variance_partition`.
+
+        Raises
+        ------
+        ValueError
+            If `conf_level` is not between 0 and 1.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> fit = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff")).fit(seed=1, progress=False)
+        >>> fit.variance_partition()["component"].tolist()
+        ['fixed', 'random', 'residual']
+        """
+        return variance_partition(self, conf_level=conf_level)
+
+    def shrinkage(self) -> pd.DataFrame:
+        """Every level without pooling, by REML and in the posterior, and why the two disagree where they do.
+
+        Returns
+        -------
+        pandas.DataFrame
+            See `hierbayes.partial_pooling.shrinkage.shrinkage`.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> fit = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff")).fit(seed=1, progress=False)
+        >>> fit.shrinkage()[["level", "rows", "no_pooling", "blup", "pooling"]].round(2).head(2)
+          level  rows  no_pooling   blup  pooling
+        0     A     5       -22.5 -17.61     0.22
+        1     B     5         0.5   0.39     0.22
+        """
+        return shrinkage(self.reml, self)
+
+    def disagreements(self) -> pd.DataFrame:
+        """Every parameter by REML and in the posterior, and why the two disagree where they do.
+
+        Returns
+        -------
+        pandas.DataFrame
+            See `hierbayes.partial_pooling.disagreement.disagreements`.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> fit = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff")).fit(seed=1, progress=False)
+        >>> fit.disagreements()["term"].tolist()
+        ['Intercept', 'sd(Intercept)', 'sigma']
+        """
+        return disagreements(self.reml, self)

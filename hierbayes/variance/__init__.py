@@ -1,0 +1,1 @@
+"""Where the variance is: intraclass correlations, R², design effects."""
