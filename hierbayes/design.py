@@ -155,6 +155,8 @@ class Design:
         inverse square).
     residual : Residual or None
         Correlation of the residuals.
+    row_labels : (n,) array or None
+        Labels of the rows in the index of the user's data frame; None for their places.
     """
 
     formula: str
@@ -169,6 +171,7 @@ class Design:
     weights: np.ndarray | None = None
     sigma: float | None = None
     residual: Residual | None = None
+    row_labels: np.ndarray | None = field(default=None, compare=False, repr=False)
 
     @property
     def n(self) -> int:
@@ -189,6 +192,16 @@ class Design:
     def factors(self) -> tuple[Factor, ...]:
         """The grouping factors, in the order of the blocks."""
         return tuple({block.factor.name: block.factor for block in self.blocks}.values())
+
+    @cached_property
+    def groupings(self) -> tuple[Factor, ...]:
+        """The grouping factors or, without random effects, the series of the residuals as one."""
+        residual = self.residual
+        if self.factors or residual is None:
+            return self.factors
+        kept, codes = np.unique(residual.codes, return_inverse=True)
+        levels = kept.astype(str) if residual.levels is None else residual.levels[kept]
+        return (Factor(residual.name, codes.ravel(), levels),)
 
     @cached_property
     def parts(self) -> tuple[Part, ...]:
@@ -235,6 +248,7 @@ class Design:
             offset=None if self.offset is None else self.offset[rows],
             weights=None if self.weights is None else self.weights[rows],
             residual=None if self.residual is None else self.residual.only(rows),
+            row_labels=None if self.row_labels is None else self.row_labels[rows],
         )
 
     @property
@@ -297,3 +311,30 @@ def check_same_response(one: Design, other: Design, called: tuple[str, str]) -> 
         raise DataError(
             f"{first!r} and {second!r} do not have the same response row by row{of}; fit both to the same data frame."
         )
+
+
+def check_same_data(one: Design, other: Design, called: tuple[str, str]) -> None:
+    """Refuse designs of different rows, responses, weights, offsets or known standard errors.
+
+    Parameters
+    ----------
+    one, other : Design
+    called : (str, str)
+        What to call them.
+
+    Raises
+    ------
+    DataError
+    """
+    check_same_response(one, other, called)
+    pairs = {
+        "weights": (one.weights, other.weights),
+        "offset": (one.offset, other.offset),
+        "known standard errors": (one.sigma, other.sigma),
+    }
+    for what, (a, b) in pairs.items():
+        if (a is None) != (b is None) or not np.array_equal(np.array(a), np.array(b)):
+            raise DataError(
+                f"{called[0]!r} and {called[1]!r} do not have the same {what}; fit both to the same data, in the "
+                "same way."
+            )

@@ -15,6 +15,7 @@ Where the syntax differs from Bambi's it is lme4's: ``(x | g)`` has a full covar
 from __future__ import annotations
 
 import contextlib
+import copy
 import inspect
 import io
 import re
@@ -179,6 +180,7 @@ def select_rows(
     Returns
     -------
     rows : pandas.DataFrame
+        With the index of the data.
     incomplete : tuple of str
         Columns with missing values.
 
@@ -243,7 +245,7 @@ def select_rows(
         for column in columns
         if isinstance(rows[column].dtype, pd.CategoricalDtype)
     }
-    return rows.assign(**used_only).reset_index(drop=True), incomplete
+    return rows.assign(**used_only), incomplete
 
 
 def _plain_variables(formula: Formula) -> set[str]:
@@ -297,9 +299,13 @@ def read_design(
     if structure is not None:
         others |= dict.fromkeys(structure.columns, f"residual={residual!r}")
     rows, incomplete = select_rows(formula, data, namespace, dropna, others)
+    labels = rows.index.to_numpy()
+    rows = rows.reset_index(drop=True)
     environment = Environment([dict(namespace)])
     fixed = _describe(formula.bambi, formula.text)
     fixed.group_terms = []
+    # a of a/x is one object in both of its terms, and would take its coding, and its labels, from the second
+    fixed.common_terms = [copy.deepcopy(term) for term in fixed.common_terms]
     blocks = _blocks(formula)
     with _speaking_of(formula):
         matrices = DesignMatrices(fixed, rows, environment)
@@ -328,6 +334,7 @@ def read_design(
         weights=_precision(rows, weights, se),
         sigma=None if se is None else 1.0,
         residual=None if structure is None else structure.read(rows),
+        row_labels=labels,
     )
     if design.residual is not None:
         series.check(design)

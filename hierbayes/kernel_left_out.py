@@ -37,6 +37,11 @@ from hierbayes.kernel_marginal import at_rho, combine, eliminate, relative_facto
 from hierbayes.residual import coefficients
 
 LOG_2PI = math.log(2.0 * math.pi)
+ROUNDED = 1e-8
+"""What is left of a difference relative to what was subtracted, below which rounding is seen in the result: the
+products carry errors of about 300 times 2e-16, so that dᵢ - λᵢ has at least five digits."""
+WIDEST = 1e14
+"""Variance over σ² above which that of a row that is not among the data is lost in rounding."""
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -152,7 +157,8 @@ def rows(
     log_p : (rows, draws) array
         Written, unless it is empty: log density.
     error, sd : (rows, draws) arrays
-        Written, unless empty: response less predictive mean, and predictive standard deviation.
+        Written, unless empty: response less predictive mean, and predictive standard deviation. All three are NaN
+        where a row is so much alone with what it determines that dᵢ - λᵢ, or λ, is lost in rounding.
     """
     q = relatives.shape[1]
     m = K_bars.shape[1]
@@ -210,9 +216,11 @@ def rows(
             r = -slope * variance
             leverage = -2.0 * change - psi * r * r
             # the variance over σ², and the error
-            wide = 1.0 + leverage
+            wide = 1.0 + leverage if -1.0 < leverage < WIDEST else math.nan
             if among:
-                wide = 1.0 / (own - leverage)
+                left = own - leverage
+                size = own + psi * (r * r + w[q + p] * w[q + p])
+                wide = 1.0 / left if left > ROUNDED * size else math.nan
                 r *= wide
             if log_p.size:
                 log_p[row, s] = constant - log_units[row] - 0.5 * (math.log(wide) + psi * r * r / wide)

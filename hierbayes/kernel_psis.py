@@ -91,7 +91,8 @@ def smooth(
     Parameters
     ----------
     log_p : (rows, draws) array
-        Log densities under the posterior of all rows.
+        Log densities under the posterior of all rows. Everything that is written of a row with one that is not
+        finite is NaN.
     tail : int
         How many of the largest ratios are smoothed.
     elpd : (rows,) array
@@ -110,10 +111,16 @@ def smooth(
     values = np.empty(tail)
     exceed = np.empty(tail)
     for row in range(len(log_p)):
-        low, high = math.inf, -math.inf
+        low, high, total = math.inf, -math.inf, 0.0
         for s in range(n):
             low = min(low, log_p[row, s])
             high = max(high, log_p[row, s])
+            total += log_p[row, s]
+        if not math.isfinite(total):
+            elpd[row] = lpd[row] = shape[row] = math.nan
+            if keep:
+                log_weights[row, :] = math.nan
+            continue
         for s in range(n):
             x[s] = low - log_p[row, s]
         cutoff = np.partition(x, n - tail - 1)[n - tail - 1]
@@ -174,6 +181,6 @@ def smooth(
         lpd[row] = p - math.log(n)
         elpd[row] = math.log(score) + most + low - math.log(weights)
         if keep:
-            total = math.log(weights)
+            weights = math.log(weights)
             for s in range(n):
-                log_weights[row, s] -= total
+                log_weights[row, s] -= weights

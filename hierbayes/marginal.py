@@ -40,6 +40,8 @@ SMALL_CORE = 100
 """Matrix products of this size are not worth a thread."""
 UNDETERMINED = 1e-10
 """Rows that hold less than this of what all rows say of some combination of coefficients do not determine it."""
+VAGUE = 1e-13
+"""A Normal prior that says less than this of what all rows say of a coefficient is lost in their rounding."""
 
 
 @dataclass(frozen=True)
@@ -184,11 +186,11 @@ class Marginal:
             other.__dict__.pop(name, None)
         X = rows_of(other.design, other.moments)[1][:, :-1]
         if not other.determined(X.T @ X):
-            flat = ~self.kept & (self._precision == 0.0)
-            labels = ", ".join(repr(label) for label, each in zip(self.design.labels, flat, strict=True) if each)
+            flat = zip(self.design.labels, self._flat[0], strict=True)
+            labels = ", ".join(repr(label) for label, each in flat if each)
             raise DataError(
-                f"The {other.design.n} rows that remain do not determine the coefficients with flat priors "
-                f"({labels}); leave fewer rows out, or give these coefficients Normal priors."
+                f"The {other.design.n} rows that remain do not determine the coefficients with flat or almost flat "
+                f"priors ({labels}); leave fewer rows out, or give these coefficients narrower Normal priors."
             )
         return other
 
@@ -204,11 +206,17 @@ class Marginal:
         -------
         (...) bool array
         """
-        flat = ~self.kept & (self._precision == 0.0)
-        change = (self.moments.R @ np.linalg.inv(self.centering))[:, flat]
-        change = change / np.linalg.norm(change, axis=0)
+        flat, change, norms = self._flat
+        change = (change / norms)[:, flat]
         found: np.ndarray = np.linalg.eigvalsh(change.T @ gram @ change).min(axis=-1, initial=1.0) > UNDETERMINED
         return found
+
+    @property
+    def _flat(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Which priors are flat, exactly or to rounding; change of coordinates to all, and norms of its columns."""
+        change = self.moments.R @ np.linalg.inv(self.centering)
+        norms = np.linalg.norm(change, axis=0)
+        return ~self.kept & (self._precision * self.moments.scale**2 <= VAGUE * norms**2), change, norms
 
     @property
     def origin(self) -> np.ndarray:

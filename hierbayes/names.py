@@ -7,6 +7,8 @@ RHO = "rho"
 INTERCEPT = "Intercept"
 CHAIN, DRAW = "chain", "draw"
 OBSERVATIONS = "__obs__"
+ROW = "row"
+"""Dimension of rows that are left out and scored: what ArviZ does with them uses Bambi's name for something else."""
 RANEF_SUMMARY = "ranef_summary"
 STATISTIC = "statistic"
 

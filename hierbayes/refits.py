@@ -82,6 +82,11 @@ class Refitter:
     def __init__(self, design: Design, moments: Moments) -> None:
         self.design, self.moments = design, moments
 
+    @property
+    def _quick(self) -> bool:
+        """Whether moments can be prepared: residuals are independent, and there are random effects."""
+        return self.design.residual is None and bool(self.design.factors)
+
     @cached_property
     def _prepared(self) -> tuple[Rows, Marginal]:
         rows = Rows(self.design, self.moments)
@@ -101,7 +106,7 @@ class Refitter:
                 f"A new response needs {self.design.n} finite numbers, one for each row used, not an array of shape "
                 f"{y.shape}" + ("." if y.shape != (self.design.n,) else " with missing or infinite values.")
             )
-        if self.design.residual is not None:
+        if not self._quick:
             design = replace(self.design, y=y)
             return Marginal(design, None, take_moments(design))
         rows, base = self._prepared
@@ -144,8 +149,7 @@ class Refitter:
         pieces = parts(len(Y), TOGETHER)
         found: dict[int, Minima] = {}
         again: dict[int, Estimate] = {}
-        quick = self.design.residual is None
-        prepared = self._prepared if quick else None
+        prepared = self._prepared if self._quick else None
 
         def work(number: int, part: slice) -> None:
             unclear = np.ones(part.stop - part.start, dtype=bool)
@@ -160,7 +164,7 @@ class Refitter:
 
         with one_thread():
             share(work, pieces, threads)
-        minima = _joined([found[i] for i in sorted(found)]) if quick and found else _empty(self.moments, len(Y))
+        minima = _joined([found[i] for i in sorted(found)]) if found else _empty(self.moments, len(Y))
         return collect_refits(self.design, method, minima, again)
 
 

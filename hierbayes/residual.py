@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -54,6 +54,8 @@ class Residual:
         Time of each row in steps of the common spacing; for compound symmetry all zero.
     limits : (float, float) or None
         Range of ρ where it is not the widest one: that of the series of which these are a part.
+    levels : (series,) array of str or None
+        Names of the series; None for their codes.
     """
 
     kind: str
@@ -62,11 +64,13 @@ class Residual:
     codes: np.ndarray
     time: np.ndarray
     limits: tuple[float, float] | None = None
+    levels: np.ndarray | None = field(default=None, compare=False, repr=False)
 
     def only(self, rows: np.ndarray) -> Residual:
         """The same structure, with the same range of ρ, on some of the rows."""
-        codes = np.unique(self.codes[rows], return_inverse=True)[1].ravel()
-        return replace(self, codes=codes, time=self.time[rows], limits=self.bounds)
+        kept, codes = np.unique(self.codes[rows], return_inverse=True)
+        levels = None if self.levels is None else self.levels[kept]
+        return replace(self, codes=codes.ravel(), time=self.time[rows], limits=self.bounds, levels=levels)
 
     @cached_property
     def order(self) -> np.ndarray:

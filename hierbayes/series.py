@@ -68,7 +68,7 @@ class Structure:
             time = pd.Series(codes).groupby(codes).cumcount().to_numpy(dtype=np.int64)
         else:
             time = self._steps(rows[self.time], codes, levels)
-        return Residual(self.kind, self.text, ":".join(self.groups), codes, time)
+        return Residual(self.kind, self.text, ":".join(self.groups), codes, time, levels=levels)
 
     def _steps(self, column: pd.Series, codes: np.ndarray, levels: np.ndarray) -> np.ndarray:
         """Times in steps of their common spacing."""

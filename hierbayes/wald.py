@@ -16,6 +16,8 @@ from hierbayes.marginal import Marginal
 
 STEP = 1e-4
 """Of central differences, on the unconstrained scale."""
+FLAT = 1e-8
+"""An eigenvalue of the information below this fraction of the largest one is none: differences have such errors."""
 
 Function = Callable[[np.ndarray], np.ndarray]
 Interval = tuple[float, float, float]
@@ -62,7 +64,10 @@ def variance_intervals(
         x = np.append(x, np.arctanh(2.0 * (rho - low) / (high - low) - 1.0))
     information = -_differences(_gradient(marginal, method), x)
     information = 0.5 * (information + information.T)
-    if not np.isfinite(information).all() or np.linalg.eigvalsh(information)[0] <= 0:
+    if not np.isfinite(information).all():
+        return [nothing] * size
+    curvatures = np.linalg.eigvalsh(information)
+    if len(curvatures) and curvatures[0] <= FLAT * curvatures[-1]:
         return [nothing] * size
 
     def natural(at: np.ndarray) -> np.ndarray:

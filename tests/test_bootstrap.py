@@ -110,6 +110,20 @@ def test_neither_memory_nor_threads_change_the_answer(slopes, monkeypatch):
     pd.testing.assert_frame_equal(whole, reml.bootstrap(120, seed=5, progress=False, cores=1).estimates, rtol=SAME)
 
 
+def test_a_bootstrap_of_another_fit_is_not_tabulated(slopes, sleepstudy):
+    reml = slopes.reml()
+    own = reml.bootstrap(20, seed=1, progress=False)
+    pd.testing.assert_frame_equal(reml.confint("bootstrap", bootstrap=own), own.confint())
+    others = [
+        hb.Model("Reaction ~ Days + (1 | Subject)", sleepstudy).reml(),
+        slopes.ml(),
+        slopes.refit(sleepstudy["Reaction"][::-1]),
+    ]
+    for other in others:
+        with pytest.raises(ValueError, match="one of this fit"):
+            reml.confint("bootstrap", bootstrap=other.bootstrap(2, seed=1, progress=False))
+
+
 def test_intervals_are_near_those_of_the_profile(slopes):
     reml = slopes.reml()
     boot = reml.bootstrap(2000, seed=1, progress=False)

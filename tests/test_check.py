@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +13,7 @@ from test_influence import model_of, quiet
 import hierbayes as hb
 from hierbayes.checks.check import NOTE, OK, PROBLEM, WARNING, Check, Verdict
 from hierbayes.checks.check_posterior import check_posterior
+from hierbayes.checks.check_reml import CHANCE, COOK, cook_limit
 
 COLUMNS = ["topic", "severity", "figure", "finding", "next"]
 
@@ -69,7 +72,7 @@ def test_sleepstudy_has_wild_residuals_and_nothing_else():
     check = study("slopes").reml.check()
     bad = check.findings[check.findings["severity"] != OK]
     assert bad["topic"].tolist() == ["residuals", "outliers"]
-    assert "row 56 (+5.5 sd)" in bad["finding"].iloc[1]
+    assert "row label 56 (+5.5 sd)" in bad["finding"].iloc[1]
     assert check.tables["residuals"].shape == (180, 7)
     assert len(check.tables["qq"]) == len(check.tables["scale_location"]) == 180
     assert len(check.tables["influence of Subject"]) == len(check.tables["effects of Subject"]) == 18
@@ -80,6 +83,76 @@ def test_a_singular_fit_is_named():
     assert found["severity"] == WARNING
     assert "Batch has no variance" in found["finding"]
     assert found["figure"] == 0.0
+
+
+def test_the_distance_from_the_boundary_is_that_of_the_table():
+    for name in ("intercepts", "uncorrelated"):
+        fit = study(name).reml
+        table = fit.varcorr.set_index("group")["sdcor"]
+        smallest = table[table.index != "Residual"].min() / fit.sigma
+        found = topic(fit.check(), "boundary").iloc[0]
+        assert found["figure"] == pytest.approx(smallest)
+        assert f"is {smallest:.2g} times the residual one" in found["finding"]
+    slopes = study("slopes").reml
+    half = np.linalg.cholesky(slopes.covariance)
+    expected = np.linalg.svd(half / slopes.sigma, compute_uv=False)[-1]
+    assert topic(slopes.check(), "boundary")["figure"].iloc[0] == pytest.approx(expected)
+
+
+def test_a_slope_of_a_predictor_that_does_not_vary_within_levels_is_named():
+    rng = np.random.default_rng(4)
+    g = np.repeat(np.arange(30), 5)
+    data = pd.DataFrame({"g": g, "sex": np.where(g % 2, "f", "m"), "x": rng.normal(size=150)})
+    data["y"] = rng.normal(size=30)[g] * (1 + g % 2) + data["x"] + rng.normal(size=150)
+    fit = quiet(hb.Model("y ~ x + sex + (sex | g)", data).reml)
+    assert not fit.singular
+    found = topic(fit.check(), "identification").iloc[0]
+    assert found["severity"] == WARNING
+    assert found["finding"].startswith("The data cannot tell the variances and correlations of g apart")
+    assert "does not vary within g (sex[m])" in found["next"]
+    assert "use (1 | g)" in found["next"]
+    assert "cannot tell the variances and correlations of g apart" in repr(fit)
+    for fine in ("y ~ x + sex + (1 | g)", "y ~ x + sex + (x | g)"):
+        good = quiet(hb.Model(fine, data).reml)
+        assert topic(good.check(), "identification").empty
+        assert "cannot tell" not in repr(good)
+
+
+@pytest.mark.parametrize("index", [np.arange(500, 740), [f"id{k}" for k in range(240)], [3] * 240])
+def test_rows_are_called_by_their_own_labels(index):
+    data, _ = simulated()
+    data["y"] = data["mean"] + data["e"]
+    data.loc[37, "y"] += 8.0
+    data.loc[[2, 5, 11], "y"] = np.nan
+    data.index = index
+    fit = quiet(lambda: hb.Model("y ~ x + (1 | g)", data).reml())
+    table = fit.residuals_table()
+    kept = data[data["y"].notna()]
+    assert table["row"].tolist() == kept.index.tolist()
+    assert table["observed"].tolist() == kept["y"].tolist()
+    said = topic(fit.check(), "outliers")["finding"].iloc[0]
+    assert f"row label {data.index[37]} (" in said
+
+
+def test_few_levels_are_not_called_influential_for_being_few():
+    # the mean of independent levels: Cook's distance is Beta(1/2, (J - 2)/2)
+    rng = np.random.default_rng(9)
+    J, sets = 6, 20_000
+    y = rng.normal(size=(sets, J))
+    cook = J * (y - y.mean(axis=1, keepdims=True)) ** 2 / ((J - 1) ** 2 * y.var(axis=1, ddof=1)[:, None])
+    share = (cook > cook_limit(J)).any(axis=1).mean()
+    assert 0.9 * CHANCE < share < 1.02 * CHANCE + 3.0 * np.sqrt(CHANCE / sets)
+    assert (cook > COOK).any(axis=1).mean() > 0.2
+    # and of the models themselves
+    noted = 0
+    for seed in range(30):
+        data, rng = simulated(48, 6, seed)
+        noted += topic(check_of(data.assign(y=data["mean"] + data["e"])), "influence")["severity"].ne(OK).any()
+    assert noted <= 6
+    pair, _ = simulated(40, 2)
+    said = topic(check_of(pair.assign(y=pair["mean"] + pair["e"] + 5.0 * pair["g"]), "y ~ 1 + (1 | g)"), "influence")
+    assert (said["severity"] == OK).all()
+    assert "two levels" in said["finding"].iloc[0]
 
 
 def test_rows_left_out_are_named():
@@ -111,14 +184,20 @@ def test_an_outlying_row_is_named():
     found = topic(check_of(data.assign(y=y)), "outliers").iloc[0]
     assert found["severity"] == WARNING
     assert "1 of 240 residuals" in found["finding"]
-    assert "row 37" in found["finding"]
+    assert "row label 37 " in found["finding"]
 
 
 def test_an_outlying_level_is_named():
     data, _ = simulated()
     y = data["mean"] + data["e"] + 9.0 * (data["g"] == 5)
-    found = topic(check_of(data.assign(y=y)), "random effects")
+    check = check_of(data.assign(y=y))
+    found = topic(check, "random effects")
     assert found["finding"].str.contains("Level 5 of g stands out").any()
+    assert "tables['qq of g']" in found["next"].iloc[0]
+    assert "rows" not in found["next"].iloc[0]
+    points = check.tables["qq of g"]
+    assert points["sample"].tolist() == sorted(check.tables["effects of g"]["Intercept"])
+    assert set(points["term"]) == {"Intercept"}
 
 
 def test_an_influential_level_is_named_with_the_exact_change():
@@ -144,6 +223,9 @@ def test_predictors_that_say_the_same_are_named():
     crossed = topic(study("categories").reml.check(), "collinearity").iloc[0]
     assert crossed["severity"] == NOTE
     assert "centre" in crossed["next"]
+    powers = topic(check_of(data.assign(x10=data["x"] + 10), "y ~ x10 + I(x10**2) + (1 | g)"), "collinearity").iloc[0]
+    assert powers["severity"] == NOTE
+    assert "centre" in powers["next"]
     far = topic(check_of(data.assign(year=data["x"] + 2000), "y ~ year + (1 | g)"), "collinearity")
     assert far["finding"].str.contains("far from zero").any()
 
@@ -162,9 +244,27 @@ def test_of_many_residuals_the_shape_counts_and_not_a_test():
 
 def test_a_posterior_of_good_data_passes(fit_sleepstudy):
     check = check_posterior(fit_sleepstudy)
-    assert check.worst == OK
-    assert check.findings["topic"].tolist() == ["convergence", "energy", "prior sensitivity", "prior", "predictive"]
-    assert set(check.tables) == {"convergence", "prior_sensitivity", "priors", "predictive"}
+    own = check.findings[~check.findings["finding"].str.startswith("Of the REML fit")]
+    assert (own["severity"] == OK).all()
+    assert own["topic"].tolist() == ["convergence", "energy", "prior sensitivity", "prior", "predictive"]
+    assert "of 76 means" in own["finding"].iloc[-1]
+    assert "at most 3.8 are to be expected" in own["finding"].iloc[-1]
+    assert {"convergence", "prior_sensitivity", "priors", "overruled", "predictive"} <= set(check.tables)
+
+
+def test_a_posterior_is_asked_what_its_reml_fit_is_asked(fit_sleepstudy):
+    check, reml = fit_sleepstudy.check(), fit_sleepstudy.reml.check()
+    of = check.findings[check.findings["finding"].str.startswith("Of the REML fit: ")]
+    asked = reml.findings[reml.findings["topic"] != "convergence"]
+    assert of["topic"].tolist() == asked["topic"].tolist()
+    assert of["severity"].tolist() == asked["severity"].tolist()
+    assert {"residuals", "random effects", "influence", "collinearity", "boundary"} <= set(of["topic"])
+    assert set(reml.tables) < set(check.tables)
+    unsure = replace(fit_sleepstudy.reml, optimum=replace(fit_sleepstudy.reml.optimum, converged=False))
+    said = topic(check_posterior(replace(fit_sleepstudy, reml=unsure)), "residuals")
+    assert said["finding"].tolist() == [
+        "The REML fit of the same model has not converged, so its residuals and influence were not looked at."
+    ]
 
 
 def test_chains_that_disagree_are_a_problem(fit_sleepstudy):
@@ -195,6 +295,7 @@ def test_a_correlation_that_the_data_do_not_tell_hugs_its_prior():
 
 def test_an_absurd_prior_is_noted_beside_the_posterior():
     said = topic(study("categories").fit.check(), "prior")
+    assert not said["next"].str.contains("give a prior").any()
     assert said["finding"].str.contains("The prior of Intercept, Normal.* times wider than the response").any()
 
 

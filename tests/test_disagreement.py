@@ -17,6 +17,7 @@ from scipy.optimize import minimize
 
 import hierbayes as hb
 from hierbayes.partial_pooling.disagreement import APART, NO_CORRELATION, Reasons, disagreements, maximum_with_priors
+from hierbayes.partial_pooling.shrinkage import shrinkage
 from hierbayes.priors import Prior
 
 MAXIMUM = 1e-4
@@ -153,7 +154,7 @@ def test_every_parameter_has_a_row_and_every_disagreement_a_reason(name):
 def test_where_reml_and_posterior_agree_nothing_is_searched():
     reasons = Reasons(study("slopes").reml, study("slopes").fit)
     values = np.array([1.0, 2.0])
-    differs, why = reasons.explain(values, values + 0.1, np.ones(2), np.zeros(2, dtype=bool), lambda _: 1 / 0)
+    differs, why = reasons.explain(values, values + 0.1, np.ones(2), ["", ""], lambda _: 1 / 0)
     assert_allclose(differs, 0.1)
     assert why == ["", ""]
 
@@ -161,7 +162,7 @@ def test_where_reml_and_posterior_agree_nothing_is_searched():
 def test_a_correlation_that_reml_does_not_have():
     reasons = Reasons(study("slopes").reml, study("slopes").fit)
     one = np.ones(1)
-    _, why = reasons.explain(np.array([np.nan]), one, one, np.ones(1, dtype=bool), lambda _: one)
+    _, why = reasons.explain(np.array([np.nan]), one, one, ["at zero"], lambda _: one)
     assert why == [NO_CORRELATION]
 
 
@@ -180,6 +181,32 @@ def test_a_search_that_failed_is_not_believed(monkeypatch):
     monkeypatch.setattr("hierbayes.partial_pooling.disagreement.minimize", lambda *_, **__: stalled)
     assert not maximum_with_priors(made.fit).converged
     assert disagreements(made.reml, made.fit)["with_priors"].isna().all()
+
+
+def other_fits():
+    """REML fits that have the formula of the study "weights", but not its data, and what they lack."""
+    made = study("weights")
+    data, formula = made.model.data, made.model.formula
+    renamed = data["Subject"].astype(str) + "x"
+    yield hb.Model(formula, data.assign(Reaction=data["Reaction"] * 2), weights="n").reml(), "the same response"
+    yield hb.Model(formula, data.iloc[10:], weights="n").reml(), "uses 170 rows"
+    yield hb.Model(formula, data).reml(), "the same weights"
+    yield hb.Model(formula, data.assign(base=0.0), weights="n").reml(), "the same offset"
+    yield hb.Model(formula, data.assign(Subject=renamed), weights="n").reml(), "the same levels of 'Subject'"
+    yield hb.Model(formula, data.assign(Days=data["Days"] + 1), weights="n").reml(), "the same predictors"
+    yield hb.Model(formula, data, weights="n", residual="ar1(Days | Subject)").reml(), "must be of one model"
+
+
+def test_fits_of_other_data_are_refused():
+    made = study("weights")
+    for reml, lacks in other_fits():
+        for table in (disagreements, shrinkage):
+            with pytest.raises(hb.DataError, match=lacks):
+                table(reml, made.fit)
+    again = hb.Model(made.model.formula, made.model.data, weights="n")
+    pd.testing.assert_frame_equal(disagreements(again.reml(), made.fit), disagreements(made.reml, made.fit))
+    with pytest.raises(hb.HierbayesError, match=r"not by ML: model\.reml\(\)"):
+        shrinkage(again.ml(), made.fit)
 
 
 def test_fits_of_different_models_are_refused():

@@ -467,6 +467,25 @@ def test_the_z_test_is_the_wald_test(sleepstudy):
 # --- refusals, units, boundaries ------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("df", ["satterthwaite", "kenward-roger", "z"])
+def test_without_fixed_effects_there_is_nothing_to_test(df):
+    found = fitted("v ~ 0 + (1 | Batch)", hb.load_data("Dyestuff").assign(v=lambda d: d["Yield"] - 1500))
+    table = found.tidy(df=df)
+    assert table["term"].tolist() == ["sd(Intercept)", "sigma"]
+    assert len(found.anova(df)) == 0
+
+
+def test_compound_symmetry_has_kenward_roger_as_a_random_intercept():
+    data = hb.load_data("Dyestuff")
+    found = fitted("Yield ~ 1", data, residual="cs(Batch)")
+    with pytest.raises(hb.HierbayesError, match=r"write it as \(1 \| Batch\), or use df='satterthwaite'"):
+        found.tidy(df="kenward-roger")
+    same = fitted("Yield ~ 1 + (1 | Batch)", data)
+    assert found.rho > 0
+    assert same.criterion == pytest.approx(found.criterion, abs=1e-6)
+    assert same.tidy(df="kenward-roger")["df"].iloc[0] == pytest.approx(5.0, rel=1e-6)
+
+
 def test_ml_has_no_kenward_roger(sleepstudy):
     with pytest.raises(hb.HierbayesError, match=r"call model.reml\(\)"):
         fitted("Reaction ~ Days + (1 | Subject)", sleepstudy, "ML").anova(df="kenward-roger")

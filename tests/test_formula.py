@@ -230,6 +230,9 @@ def test_priors_are_for_what_an_offset_leaves(data):
         ("0 + recipe", ["recipe[r1]", "recipe[r2]", "recipe[r3]"]),
         ("recipe * x", ["Intercept", "recipe[r2]", "recipe[r3]", "x", "recipe[r2]:x", "recipe[r3]:x"]),
         ("recipe:x", ["Intercept", "recipe[r1]:x", "recipe[r2]:x", "recipe[r3]:x"]),
+        ("a/x", ["Intercept", "a[B]", "a[A]:x", "a[B]:x"]),
+        ("a/dose", ["Intercept", "a[B]", *[f"a[{a}]:dose[{d}]" for a in "AB" for d in ("mid", "high")]]),
+        ("x/a", ["Intercept", "x", "x:a[B]"]),
         ("a * dose", ["Intercept", "a[B]", "dose[mid]", "dose[high]", "a[B]:dose[mid]", "a[B]:dose[high]"]),
         ("dose", ["Intercept", "dose[mid]", "dose[high]"]),
         ("C(b)", ["Intercept", "C(b)[2]", "C(b)[3]"]),
@@ -249,6 +252,21 @@ def test_fixed_effects(data, fixed, labels):
     assert design.labels == labels
     assert design.X.shape == (120, len(labels))
     assert (design.intercept == 0) if labels[0] == "Intercept" else (design.intercept is None)
+
+
+@pytest.mark.parametrize("right", ["x", "dose"])
+def test_what_is_nested_in_categories_is_their_interaction(data, right):
+    nested, written = (
+        hb.Model(f"y ~ {fixed} + (1 | g)", data) for fixed in (f"recipe/{right}", f"recipe + recipe:{right}")
+    )
+    np.testing.assert_array_equal(nested.design.X, written.design.X)
+    assert nested.design.labels == written.design.labels
+    assert nested.priors == written.priors
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", hb.SingularFit)
+        one, other = nested.reml(), written.reml()
+    pd.testing.assert_frame_equal(one.tidy(), other.tidy())
+    pd.testing.assert_frame_equal(one.anova(), other.anova())
 
 
 def test_transformations_are_evaluated(data):

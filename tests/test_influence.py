@@ -125,6 +125,19 @@ def test_what_cannot_be_left_out_is_refused():
         crossed.influence("plate", refit=["zz"])
 
 
+def test_one_level_is_a_list_of_one():
+    fit = model_of("slopes").reml()
+    listed = fit.influence(refit=["308"])
+    for one in ("308", 308, np.array(["308"]), np.int64(308)):
+        pd.testing.assert_frame_equal(fit.influence(refit=one), listed)
+    pd.testing.assert_frame_equal(fit.influence(refit=np.bool_(False)), fit.influence())
+    for wrong in (None, {"308": 1}):
+        with pytest.raises(ValueError, match="refit must be True, False, a level or a list of levels"):
+            fit.influence(refit=wrong)
+    with pytest.raises(ValueError, match="group must be the name of one grouping factor"):
+        fit.influence(["Subject"])
+
+
 def test_ten_thousand_levels_of_a_hundred_thousand_rows_take_one_pass():
     rng = np.random.default_rng(1)
     g, x = rng.integers(0, 10_000, 100_000), rng.normal(size=100_000)

@@ -30,6 +30,8 @@ from hierbayes.predictive.left_out import Predictive, log_groups, log_rows, log_
 
 VALUE = 1e-8
 """Relative, against the dense oracle."""
+ROUNDED = 1e-4
+"""The same where a prior a million times as wide as the residuals is all that is known without a row."""
 EVERY = pytest.mark.parametrize("name", ALL)
 
 
@@ -220,3 +222,60 @@ def test_flat_coefficients_of_one_level():
     X = np.column_stack([np.ones(design.n), (design.factors[0].codes == 2) * 1.0])
     with pytest.raises(DataError, match="Without level 'level 2' of 'g' the remaining rows do not determine"):
         log_groups(Marginal(replace(design, X=X)), some_theta(design)[None], design.factors[0])
+
+
+# --- rows that are alone in something -------------------------------------------------------------------
+
+ALONE = pytest.mark.parametrize("name", ["slope, unbalanced", "AR(1) and intercepts", "two crossed"])
+
+
+def with_batch(name, row=5):
+    """A design with an indicator of one of its rows."""
+    design = ALL[name]
+    return replace(design, X=np.column_stack([np.ones(design.n), np.arange(design.n) == row]))
+
+
+@ALONE
+def test_rows_that_flat_coefficients_rest_on_are_refused(name):
+    design = with_batch(name)
+    found = Predictive(Marginal(design), some_theta(design)[None])
+    for ask in (found.log_rows, found.predict):
+        with pytest.raises(DataError, match="Without row 5 the remaining rows do not determine the coefficients"):
+            ask()
+        with pytest.raises(DataError, match="Without row 5 "):
+            ask(np.array([5]))
+        assert np.isnan(np.array(ask(strict=False))[..., 5, :]).all()
+    others = np.delete(np.arange(design.n), 5)
+    assert np.isfinite(found.log_rows(others)).all()
+    labelled = replace(design, row_labels=np.array([f"patient {i}" for i in range(design.n)]))
+    with pytest.raises(DataError, match="Without row patient 5 "):
+        Predictive(Marginal(labelled), some_theta(design)[None]).log_rows()
+
+
+@ALONE
+@pytest.mark.parametrize("sd", [1e2, 1e4, 1e6])
+def test_rows_of_which_only_a_vague_prior_is_known(name, sd):
+    """1 - leverage is 1e-12 here, of which rounding leaves nothing."""
+    design = with_batch(name)
+    priors = priors_of(design, [normal(0.0, 10.0), normal(0.0, sd)], False)
+    theta = some_theta(design)
+    found = Predictive(Marginal(design, priors), np.array([theta, theta]))
+    y, rows = dense(design).y, np.array([2, 5])
+    mu, V = gaussian(design, priors, theta)
+    expected = [conditional(y, mu, V, [row], np.delete(np.arange(design.n), row)) for row in rows]
+    m, v = (np.array([np.squeeze(each[k]) for each in expected]) for k in (0, 1))
+    wanted = -0.5 * (np.log(2.0 * np.pi * v) + (y[rows] - m) ** 2 / v)
+    np.testing.assert_allclose(found.log_rows(rows)[:, 1], wanted, rtol=ROUNDED)
+    if design.residual is None:
+        np.testing.assert_allclose(found.predict(rows)[1][:, 1], np.sqrt(v), rtol=ROUNDED)
+    elif sd == 1e6:
+        with pytest.raises(DataError, match="Row 5 is almost the only one to say something of a coefficient"):
+            found.predict(rows)
+        assert np.isnan(found.predict(rows, strict=False)[1][1]).all()
+
+
+def test_priors_that_are_lost_in_rounding_are_flat():
+    design = with_batch("slope, unbalanced")
+    priors = priors_of(design, [normal(0.0, 10.0), normal(0.0, 1e12)], False)
+    with pytest.raises(DataError, match=r"Without row 5 .* flat or almost flat priors"):
+        log_rows(Marginal(design, priors), some_theta(design)[None])

@@ -11,8 +11,8 @@ import pytest
 from scipy.stats import chi2
 
 import hierbayes as hb
+from hierbayes.inference.boundary import boundary_p_value
 from hierbayes.inference.simulation import simulate
-from hierbayes.likelihood_ratio import boundary_p_value
 from hierbayes.refits import Refitter
 
 CRITERION = 1e-6
@@ -239,3 +239,131 @@ def test_a_singular_smaller_model_is_said():
     data = hb.load_data("Dyestuff2").assign(x=lambda d: np.arange(len(d)) % 5)
     small, large = fitted("Yield ~ 1 + (1 | Batch)", data, "ml"), fitted("Yield ~ x + (1 | Batch)", data, "ml")
     assert "the smaller fit is singular" in hb.lrt(small, large)["note"][1]
+
+
+def test_a_variance_of_zero_has_a_p_value_of_one_whatever_the_rounding(sleepstudy):
+    """The rounding of two criteria has either sign; it must not decide between 1 and a half."""
+    J, each = 18, 10
+    found = set()
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        e = rng.normal(size=(J, each))
+        noise = (e - e.mean(axis=1, keepdims=True)).ravel()  # no variance of the intercept
+        data = sleepstudy.assign(v=noise + rng.normal(size=J).repeat(each), half=np.tile([0, 1], J * each // 2))
+        small, large = (fitted(f"v ~ 1 + ({x})", data) for x in ("1 | Subject", "half || Subject"))
+        if large.covariance[1, 1] == 0.0:
+            found.add(hb.lrt(small, large)["p_value"][1])
+    assert found == {1.0}
+
+
+# --- every random effect against the model without it ---------------------------------------------
+
+
+def regression_criterion(design, restricted):
+    """-2 log (restricted) likelihood of a regression with weights, from its residual sum of squares."""
+    w = np.ones(design.n) if design.weights is None else design.weights
+    y = design.y if design.offset is None else design.y - design.offset
+    root = np.sqrt(w)
+    X = design.X * root[:, None]
+    rss = np.sum((root * y - X @ np.linalg.lstsq(X, root * y, rcond=None)[0]) ** 2)
+    nu = design.n - restricted * X.shape[1]
+    s2 = rss / nu if design.sigma is None else design.sigma**2
+    return nu * np.log(2 * np.pi * s2) + rss / s2 - np.log(w).sum() + restricted * np.linalg.slogdet(X.T @ X)[1]
+
+
+@pytest.mark.parametrize("method", ["REML", "ML"])
+@pytest.mark.parametrize(
+    ("formula", "options"),
+    [
+        ("y ~ x + (1 | g)", {}),
+        ("y ~ x + offset(v) + (1 | g)", {"weights": "w"}),
+        ("y ~ x + (1 | g)", {"se": "w"}),
+        ("y ~ x + (v | g)", {}),
+    ],
+)
+def test_the_only_random_effect_is_tested_against_a_regression(formula, options, method):
+    fit = fitted(formula, some_data(), method.lower(), **options)
+    row = fit.ranova().iloc[-1]
+    expected = regression_criterion(fit.design, method == "REML")
+    np.testing.assert_allclose(-2 * row["loglik"], expected, rtol=1e-10)
+    np.testing.assert_allclose(row["chisq"], expected - fit.criterion, atol=CRITERION)
+    k = fit.moments.q
+    assert row["df"] == k * (k + 1) // 2
+    np.testing.assert_allclose(row["p_naive"], chi2.sf(row["chisq"], row["df"]), rtol=P_VALUE)
+    np.testing.assert_allclose(row["p_value"], row["p_naive"] * (0.5 if k == 1 else 1.0), rtol=P_VALUE)
+
+
+@pytest.mark.parametrize("method", ["REML", "ML"])
+@pytest.mark.parametrize("pair", ["sleepstudy_int vs sleepstudy_slope", "score_int vs score_slope"])
+def test_slopes_are_tested_as_by_lme4(golden, shared, pair, method):
+    expected = golden["comparisons"][pair][f"{method}_LRT"]
+    entry = golden["lmm"][pair.split(" vs ")[1]]
+    data = pd.read_csv(shared(f"datasets/{entry['data']}"), dtype=dict.fromkeys(entry["categoricals"], str))
+    fit = fitted(entry["formula"], data, method.lower())
+    table = fit.ranova().set_index("term")
+    slope = next(label for label in fit.design.effect_labels if label != "Intercept")
+    row = table[table.index.str.startswith(f"{slope} in ")].iloc[0]
+    np.testing.assert_allclose(row["chisq"], expected["chisq"], atol=CRITERION)
+    assert row["df"] == expected["df"]
+    np.testing.assert_allclose(row["p_naive"], expected["p"], rtol=P_VALUE)
+    assert table.loc["<none>", "loglik"] == fit.loglik
+
+
+REDUCED = [
+    ("y ~ x + (x | g)", ["x in (x | g)", "(x | g)"]),
+    ("y ~ x + (x || g)", ["1 in (x || g)", "x in (x || g)", "(x || g)"]),
+    ("y ~ x + (1 | g) + (1 | h)", ["(1 | g)", "(1 | h)"]),
+    ("y ~ x + (0 + x + v | h)", ["x in (0 + x + v | h)", "v in (0 + x + v | h)", "(0 + x + v | h)"]),
+    ("y ~ x + (c | h)", ["c in (c | h)", "(c | h)"]),
+    ("y ~ x + (x * v | h)", ["x:v in (x + v + x:v | h)", "(x + v + x:v | h)"]),
+]
+
+
+@pytest.mark.parametrize(("formula", "terms"), REDUCED)
+@pytest.mark.filterwarnings("ignore::hierbayes.ConvergenceWarning")
+def test_what_is_left_out(formula, terms):
+    data = some_data()
+    data["c"] = np.array(list("abc"))[np.arange(len(data)) % 3]
+    fit = fitted(formula, data)
+    table = fit.ranova()
+    assert table["term"].tolist() == ["<none>", *terms]
+    assert (table["n_par"][1:] == fit.n_par - table["df"][1:]).all()
+
+
+def test_one_random_effect_of_several_as_by_lrt():
+    data = some_data()
+    both = fitted("y ~ x + (1 | g) + (1 | h)", data)
+    table = both.ranova().set_index("term")
+    for left, term in (("h", "(1 | g)"), ("g", "(1 | h)")):
+        row = hb.lrt(fitted(f"y ~ x + (1 | {left})", data), both).iloc[1]
+        np.testing.assert_allclose(table.loc[term, "chisq"], row["chisq"], atol=CRITERION)
+        assert table.loc[term, "note"] == row["note"]
+
+
+def test_a_simulated_null_without_random_effects():
+    """Half of the statistics of a single variance are zero, and 5% beyond 2.71, if there are many groups."""
+    rng = np.random.default_rng(3)
+    g = np.repeat(np.arange(40), 4)
+    data = pd.DataFrame({"g": g, "y": 0.25 * rng.normal(size=40)[g] + rng.normal(size=160)})
+    fit = fitted("y ~ 1 + (1 | g)", data)
+    row = fit.ranova(simulate=300, seed=1, progress=False).iloc[1]
+    p = fit.ranova()["p_value"][1]
+    assert 0.01 < p < 0.4
+    assert abs(row["p_value"] - p) < 4 * np.sqrt(p * (1 - p) / 300)
+    assert "300 responses, seed 1" in row["note"]
+    with pytest.raises(ValueError, match="whole number"):
+        fit.ranova(simulate=-1)
+
+
+def test_without_random_effects_there_is_nothing_to_test():
+    with pytest.raises(hb.DataError, match="no random effects to test"):
+        fitted("y ~ x", some_data(), residual="ar1(time | g)").ranova()
+
+
+def test_with_correlated_residuals_these_stay():
+    data = some_data()
+    fit = fitted("y ~ x + (1 | g)", data, residual="ar1(time | g)")
+    row = fit.ranova().iloc[1]
+    alone = fitted("y ~ x", data, residual="ar1(time | g)")
+    np.testing.assert_allclose(row["chisq"], max(alone.criterion - fit.criterion, 0.0), atol=CRITERION)
+    assert row["df"] == 1

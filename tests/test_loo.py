@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import arviz as az
+import bambi as bmb
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,9 +18,12 @@ from scipy import stats
 from test_posterior import CASES
 
 import hierbayes as hb
+from hierbayes.errors import DataError
 from hierbayes.predictive import loo as module
+from hierbayes.predictive.elpd import standard_error
 from hierbayes.predictive.left_out import Predictive
 from hierbayes.predictive.loo import relative_efficiency
+from hierbayes.predictive.posterior_refits import refit_without
 
 ROWS, GROUPS = 0.1, 0.3
 """Of the elpd of all rows, or groups, against quadrature."""
@@ -29,6 +33,10 @@ CONDITIONAL = 2.0
 """Of the elpd of all rows by the usual scores, whose weights are hopeless for a few rows."""
 SAME = 1e-8
 """Absolute: the same sums in another order."""
+MANY_PIT = 0.003
+"""Of a probability integral transform, against the average over the draws of an exact refit."""
+FEW_PIT = 0.001
+"""The same between two sets of draws."""
 SIMULATED = 0.04
 """Of a probability that ArviZ takes from 4000 simulated responses: five standard errors."""
 
@@ -72,6 +80,7 @@ def test_rows_agree_with_quadrature(fits, exact, name):
 def test_groups_agree_with_quadrature(fit, exact):
     wanted = exact["sleepstudy_slope"]["leave_one_group_out_exact"]
     joint, pointwise = fit.logo(joint=True), fit.logo()
+    np.testing.assert_allclose(joint.se, wanted["se_joint"], rtol=0.01)
     subject = fit.design.factors[0]
     assert list(subject.levels) == list(wanted["per_group_joint"]) == list(wanted["per_group_pointwise_sum"])
     assert abs(joint.elpd - wanted["elpd_joint"]) < GROUPS
@@ -81,6 +90,20 @@ def test_groups_agree_with_quadrature(fit, exact):
     np.testing.assert_allclose(per_group, [*wanted["per_group_pointwise_sum"].values()], atol=EACH_GROUP)
     assert joint.pareto_k.max() < 0.7
     np.testing.assert_array_equal(pointwise.pareto_k, joint.pareto_k[subject.codes])
+
+
+def test_standard_error_of_groups_is_that_of_their_sums(fit, exact):
+    """The rows of a group are left out together, and so well or badly predicted together."""
+    wanted = exact["sleepstudy_slope"]["leave_one_group_out_exact"]
+    sums = np.array([*wanted["per_group_pointwise_sum"].values()])
+    found = fit.logo()
+    assert found.se == pytest.approx(np.sqrt(18 * sums.var(ddof=1)), rel=0.01)
+    # as if its rows were 180 groups
+    assert standard_error(found.elpd_i) == pytest.approx(wanted["se_pointwise"], rel=0.01)
+    assert found.se > 2.0 * wanted["se_pointwise"]
+    np.testing.assert_array_equal(found.part, fit.design.factors[0].codes)
+    assert "standard error is that of the sums of its groups" in found.note
+    assert fit.logo(joint=True).part is fit.loo().part is None
 
 
 def test_plain_importance_sampling_warns_where_it_fails(fit, exact):
@@ -179,10 +202,56 @@ def test_pit_is_weighted_normal_probability(fit):
     y = fit.design.y[:, None]
     log_weights, _ = array_stats.psislw(stats.norm.logpdf(y, mean, sd), r_eff=relative_efficiency(fit))
     expected = (np.exp(log_weights) * stats.norm.cdf(y, mean, sd)).sum(axis=1)
-    pit = fit.loo_pit()
+    with pytest.warns(hb.ParetoWarning, match="1 of 180 rows .* so their transforms may be off"):
+        pit = fit.loo_pit(refine=False)
     np.testing.assert_allclose(pit, expected, atol=SAME)
     simulated = az.loo_pit(fit.log_likelihood(seed=3))["Reaction"]
     np.testing.assert_allclose(pit, simulated, atol=SIMULATED)
+
+
+@pytest.mark.filterwarnings("ignore::hierbayes.ConvergenceWarning")
+def test_pit_is_looked_at_again(fit):
+    """The row that plain importance sampling has wrong, and others, against refits without them."""
+    with pytest.warns(hb.ParetoWarning):
+        worst = int(np.argmax(fit.loo(refine=False).pareto_k.to_numpy()))
+    pit = fit.loo_pit()
+    for row in (worst, 3):
+        refit = refit_without(fit, np.array([row]))
+        error, sd = Predictive(refit.marginal, refit.thetas).predict_new(fit.design.only(np.array([row])))
+        assert float(pit[row]) == pytest.approx(stats.norm.cdf(error / sd).mean(), abs=MANY_PIT)
+    # the second look needs few draws of the posterior; without it they differ by up to 0.007
+    case = CASES["sleepstudy_slope"]
+    model = hb.Model(case.formula, hb.load_data(case.data), priors=case.priors, center_predictors=False)
+    few = model.fit(draws=200, seed=3, progress=False)
+    np.testing.assert_allclose(few.loo_pit(), pit, atol=FEW_PIT)
+
+
+def test_weights_of_other_draws_are_not_kept(fit):
+    """Those of rows that were estimated again are not weights of the draws of the fit."""
+    with pytest.warns(hb.ParetoWarning):
+        plain = fit.loo(refine=False)
+    fine = fit.loo()
+    again = fine.pareto_k.to_numpy() != plain.pareto_k.to_numpy()
+    assert again.any()
+    assert np.isnan(fine.log_weights[..., again]).all()
+    np.testing.assert_array_equal(fine.log_weights[..., ~again], plain.log_weights[..., ~again])
+    weights = {"log_weights": fine.log_weights, "pareto_k": fine.pareto_k}
+    with pytest.warns(UserWarning, match="shape parameter of Pareto distribution is greater"):
+        expected, _ = az.loo_expectations(fit.log_likelihood(), **weights)
+    np.testing.assert_array_equal(np.isnan(expected), again)
+
+
+@pytest.mark.filterwarnings("ignore::hierbayes.ConvergenceWarning")
+def test_rows_that_flat_coefficients_rest_on_are_refused():
+    """A batch of a single row: nothing is known of it without that row."""
+    data = hb.load_data("sleepstudy").assign(batch=np.where(np.arange(180) == 17, "b", "a"))
+    priors = {name: bmb.Prior("Flat") for name in ("Intercept", "Days", "batch")}
+    fit = hb.Model("Reaction ~ Days + batch + (1 | Subject)", data, priors=priors).fit(
+        draws=100, tune=300, seed=1, progress=False
+    )
+    for ask in (fit.loo, fit.loo_pit, fit.log_likelihood, fit.wrapper):
+        with pytest.raises(DataError, match="Without row 17 the remaining rows do not determine"):
+            ask()
 
 
 # --- every kind of model -------------------------------------------------------------------------------

@@ -7,11 +7,17 @@ import pandas as pd
 import pytest
 from fixtures_report import study
 from numpy.testing import assert_allclose
+from test_influence import quiet
 
 import hierbayes as hb
-from hierbayes.checks.predictive_check import ALL, _replicates, predictive_check
+from hierbayes.checks.check_posterior import _remedy
+from hierbayes.checks.predictive_check import ALL, STATISTICS, _replicates, predictive_check
 
 NAMES = ["slopes", "crossed", "answers", "series", "symmetry", "weights", "meta", "categories"]
+
+
+def topic(check, name):
+    return check.findings[check.findings["topic"] == name]
 
 
 def slow(fit, draws, seed):
@@ -20,7 +26,7 @@ def slow(fit, draws, seed):
     design = fit.design
     groups = {factor.name: factor.levels[factor.codes] for factor in design.factors}
     if not groups and design.residual is not None:
-        groups = {design.residual.name: design.residual.codes.astype(str)}
+        groups = {design.residual.name: design.residual.levels[design.residual.codes]}
     groups[ALL] = np.full(design.n, ALL)
     rows = []
     for name, levels in groups.items():
@@ -90,8 +96,53 @@ def test_data_from_the_model_have_few_extreme_levels_and_a_wild_level_is_found()
     wild = np.where(g < 6, 6.0, 1.0) * rng.normal(size=360) + rng.normal(size=30)[g]
     fit = hb.Model("y ~ 1 + (1 | g)", pd.DataFrame({"y": wild, "g": g})).fit(draws=500, seed=1, progress=False)
     found = fit.check().of("warning")
-    assert (found["topic"] == "predictive").all()
+    assert set(found["topic"]) == {"predictive", "residuals", "outliers"}
     assert found["finding"].str.contains("of 30 levels of g have a sd").any()
+
+
+def test_series_have_their_names():
+    data = study("series").model.data
+    data = data.assign(child=data["child"].map("child {:02d}".format))
+    model = hb.Model("size ~ age + sex", data, residual="ar1(age | child)")
+    fit = quiet(lambda: model.fit(draws=100, tune=200, chains=2, seed=1, progress=False))
+    series = predictive_check(fit, 20).query("group == 'child'")
+    expected = sorted(set(data["child"]))
+    assert list(dict.fromkeys(series["level"])) == expected
+    table = fit.reml.influence()
+    assert table["level"].tolist() == expected
+    assert fit.reml.influence(refit="child 05")["level"].tolist() == ["child 05"]
+    assert "(child " in topic(fit.reml.check(), "influence")["finding"].iloc[0]
+    some = model.design.only(data["child"].isin(expected[3:5]).to_numpy())
+    assert some.groupings[0].levels.tolist() == expected[3:5]
+
+
+def remedies(y, g, formula="y ~ 1 + (1 | g)", **columns):
+    fit = hb.Model(formula, pd.DataFrame({"y": y, "g": g, **columns})).fit(
+        draws=300, tune=300, chains=2, seed=1, progress=False
+    )
+    found = topic(fit.check(), "predictive")
+    return {kind: found[found["finding"].str.contains(rf"a {kind} that|The {kind} of all")] for kind in STATISTICS}
+
+
+def test_the_remedy_follows_from_what_is_extreme():
+    rng = np.random.default_rng(11)
+    g = np.repeat(np.arange(24), 15)
+    x = rng.normal(size=360)
+    level = rng.normal(size=24)[g]
+    slopes = remedies(level + 2.0 * rng.normal(size=24)[g] * x + rng.normal(size=360), g, "y ~ x + (1 | g)", x=x)
+    assert slopes["sd"]["next"].str.contains("random slope may be missing").all()
+    assert len(slopes["sd"])
+    skewed = remedies(level + rng.exponential(2.0, size=360), g)
+    assert skewed["min"]["next"].str.contains("lower tail is shorter than a normal one").any()
+    assert not pd.concat(list(skewed.values()))["next"].str.contains("these rows").any()
+
+
+def test_longer_and_shorter_tails_are_told_apart():
+    assert "upper tail is longer" in _remedy("max", 0, 3)
+    assert "upper tail is shorter" in _remedy("max", 3, 3)
+    assert "lower tail is longer" in _remedy("min", 3, 3)
+    assert "lower tail is shorter" in _remedy("min", 0, 3)
+    assert "differ between levels" in _remedy("min", 2, 3)
 
 
 def test_draws_are_counted():

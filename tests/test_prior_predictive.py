@@ -204,12 +204,11 @@ def test_a_flat_prior_has_no_interval_and_no_predictive(sleepstudy):
 def test_an_automatic_prior_far_wider_than_the_data_is_warned_of(sleepstudy):
     data = sleepstudy.assign(year=sleepstudy["Days"] + 2000)
     model = hb.Model("Reaction ~ year + (year | Subject)", data)
-    with pytest.warns(PriorWarning, match="times wider than 'Reaction'") as caught:
+    with pytest.warns(PriorWarning, match="many times wider than 'Reaction'") as caught:
         model.prior_summary()
-    assert len(caught) == 3
-    assert {str(w.message).split("prior of ")[1].split(",")[0] for w in caught} == {
-        "Intercept", "sd(Intercept) of Subject", "sd(year) of Subject",
-    }  # fmt: skip
+    assert len(caught) == 1
+    for name in ("Intercept", "sd(Intercept) of Subject", "sd(year) of Subject"):
+        assert f"{name} (" in str(caught[0].message)
     assert caught[0].filename == __file__
     with pytest.warns(PriorWarning):
         model.prior_predictive(draws=2, seed=1)
@@ -217,7 +216,7 @@ def test_an_automatic_prior_far_wider_than_the_data_is_warned_of(sleepstudy):
         warnings.simplefilter("always")
         model.fit(draws=10, tune=10, chains=1, seed=1, progress=False)
     told = [w for w in while_fitting if w.category is PriorWarning]
-    assert len(told) == 3
+    assert len(told) == 1
     assert told[0].filename == __file__
     wide = {"Intercept": bmb.Prior("Normal", mu=300, sigma=1e5)}
     with warnings.catch_warnings():

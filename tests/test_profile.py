@@ -366,6 +366,39 @@ def test_a_lower_minimum_at_an_end_moves_the_end(sleepstudy, monkeypatch):
         np.testing.assert_allclose(found[end], expected[end], rtol=1e-6)
 
 
+@pytest.mark.parametrize(("seed", "end"), [(73, -0.91940), (47, -0.86339)])
+def test_a_correlation_beside_its_floor(seed, end):
+    """Steps outward reach the floor before the end; from there the search has to come down to the profile again."""
+    rng = np.random.default_rng(seed)
+    J = rng.integers(4, 8)
+    n = int(J * rng.integers(4, 9))
+    g, x = rng.integers(J, size=n), rng.normal(size=n) + rng.choice([0, 3])
+    b = rng.normal(size=(J, 2)) * rng.uniform(0, 1.2, 2)
+    data = pd.DataFrame({"x": x, "g": g, "y": 1.0 + x + b[g, 0] + b[g, 1] * x + rng.normal(size=n)})
+    ml = quiet("y ~ x + (x | g)", data)
+    held = next(each for each in held_parameters(ml) if each.term == "corr(Intercept, x)")
+    profile = ml.profile([held.term])
+    low = profile.confint()["conf_low"].iloc[0]
+    np.testing.assert_allclose(low, end, atol=1e-5)
+    rise = brute_force(ml.design, ml, held, low) - ml.criterion
+    np.testing.assert_allclose(math.sqrt(rise), norm.isf(0.025), atol=1e-4)
+    table = profile.table
+    for value, zeta in table.loc[table["value"].between(low, held.estimate), ["value", "zeta"]].to_numpy()[:-1]:
+        rise = brute_force(ml.design, ml, held, value) - ml.criterion
+        np.testing.assert_allclose(math.sqrt(rise), -zeta, atol=1e-4)
+
+
+def test_an_end_at_a_jump_is_none(sleepstudy, monkeypatch):
+    ml = hb.Model("Reaction ~ Days + (1 | Subject)", sleepstudy).ml()
+    profile = ml.profile(["Days"])
+    deviance, estimate = Search.deviance, ml.fixef["Days"]
+    monkeypatch.setattr(Search, "deviance", lambda self, at: deviance(self, at) + 50.0 * (at > estimate + 0.1))
+    with pytest.warns(hb.ConvergenceWarning, match="upper end not found"):
+        row = profile.confint().iloc[0]
+    assert math.isnan(row["conf_high"])
+    np.testing.assert_allclose(row["conf_low"], 8.8866, atol=1e-3)
+
+
 def test_a_better_maximum_is_said(sleepstudy, monkeypatch):
     ml = hb.Model("Reaction ~ Days + (1 | Subject)", sleepstudy).ml()
     profile = ml.profile(["Days"])

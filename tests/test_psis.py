@@ -51,3 +51,13 @@ def test_too_few_draws():
     with pytest.raises(ValueError, match="at least 25 draws, not 10"):
         smooth(np.zeros((1, 10)))
     assert good_k(100) == 0.5
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_densities_that_are_not_finite_are_refused(bad):
+    """One, several, or all of a row: none may lead the loops out of their arrays."""
+    for draws in ([7], np.arange(0, 200, 3), slice(None)):
+        log_p = np.random.default_rng(0).standard_normal((4, 200))
+        log_p[2, draws] = bad
+        with pytest.raises(ValueError, match=r"finite log densities, but 1 of 4 items .* position 2\)"):
+            smooth(log_p, weights=True)

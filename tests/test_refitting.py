@@ -19,8 +19,9 @@ from scipy import stats
 import hierbayes as hb
 from hierbayes.errors import ConvergenceWarning, DataError, HierbayesError, ParetoWarning
 from hierbayes.evidence.bennett import log_ratio
+from hierbayes.evidence.quadrature import quadrature
 from hierbayes.predictive.kfold import fold_of_rows
-from hierbayes.predictive.posterior_refits import Target, cost, refit_without
+from hierbayes.predictive.posterior_refits import Target, cost, log_mean, refit_without
 from hierbayes.predictive.wrapper import GaussianWrapper
 from hierbayes.priors import Prior
 from tests.test_posterior import CASES
@@ -157,14 +158,80 @@ def test_one_refit_scores_all_rows_of_its_group(fit, exact):
     np.testing.assert_array_equal(found.elpd_i[codes != LEVELS[1]], elpd.elpd_i[codes != LEVELS[1]])
 
 
-def test_refits_mend_conditional_scores(fit, exact):
+def test_conditional_scores_are_not_mended(fit):
     with pytest.warns(ParetoWarning, match="integrates the random effects"):
         conditional = fit.loo(conditional=True)
-    worst = int(conditional.pareto_k.to_numpy().argmax())
-    found = fit.reloo(marked(conditional, [worst]), progress=False)
-    truth = exact["loo_exact"]["pointwise"][worst]
-    assert float(found.elpd_i[worst]) == pytest.approx(truth, abs=ROW)
-    assert abs(found.elpd_i[worst] - truth) < abs(conditional.elpd_i[worst] - truth)
+    for mend in (fit.reloo, fit.moment_match, fit.refit_cost):
+        with pytest.raises(HierbayesError, match=r"conditional on draws of the random effects.*use fit\.loo\(\)"):
+            mend(conditional)
+
+
+@pytest.fixture(scope="module")
+def outlier():
+    """24 rows of which one is 40 standard deviations away: the posteriors with and without it do not overlap."""
+    rng = np.random.default_rng(4)
+    data = pd.DataFrame({"g": np.repeat(list("abcdef"), 4), "x": rng.normal(size=24)})
+    data["y"] = rng.normal(size=24) * 0.3
+    data.loc[OUTLIER, "y"] = 12.0
+    return hb.Model("y ~ x + (1 | g)", data).fit(seed=1, draws=500, progress=False)
+
+
+OUTLIER = 3
+
+
+def quadratures(fit, rows):
+    whole, without = fit.marginal, fit.marginal.without(rows)
+    return quadrature(whole, fit.priors).log_integral - quadrature(without, fit.priors).log_integral
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_a_refit_that_does_not_overlap_with_the_fit_is_exact(outlier, joint):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ParetoWarning)
+        before = outlier.logo(joint=True) if joint else outlier.loo()
+    item = 0 if joint else OUTLIER
+    found = outlier.reloo(marked(before, [item]), progress=False)
+    truth = quadratures(outlier, np.arange(4) if joint else np.array([OUTLIER]))
+    assert float(found.elpd_i[item]) == pytest.approx(truth, abs=ROW)
+    assert found.pareto_k[item] == 0
+
+
+def test_a_surprising_row_of_a_left_out_group_is_exact(outlier):
+    """The average over the refit without the group hangs on a few draws: it is off by 9."""
+    rows = np.arange(4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ParetoWarning)
+        before = outlier.logo()
+    found = outlier.reloo(marked(before, rows), progress=False)
+    whole = quadratures(outlier, rows)
+    truth = [whole - quadratures(outlier, np.delete(rows, row)) for row in rows]
+    np.testing.assert_allclose(found.elpd_i[rows], truth, atol=ROW)
+    assert (found.pareto_k[rows] == 0).all()
+    refit = refit_without(outlier, rows)
+    plain = log_mean(Target(outlier.design, "g").without(outlier.marginal, refit.thetas, rows, rows))
+    assert abs(plain[OUTLIER] - truth[OUTLIER]) > 1.0
+
+
+def test_what_is_not_exact_is_not_called_so(outlier, monkeypatch):
+    """As for priors that are not compiled: the average over the draws of both posteriors."""
+    monkeypatch.setattr("hierbayes.predictive.reloo._log_integral", lambda fit: None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ParetoWarning)
+        before = outlier.loo()
+    assert before.pareto_k[OUTLIER] > before.good_k
+    others = (before.pareto_k > before.good_k).sum() - 1
+    assert others == 0
+    with pytest.warns(
+        ParetoWarning, match=r"error of 1 of 1 scores by refits is above 0\.1 .*so their Pareto k stays"
+    ):
+        found = outlier.reloo(before, progress=False)
+    assert found.pareto_k[OUTLIER] == before.pareto_k[OUTLIER]
+    assert found.warning
+    # where the two posteriors overlap it is right
+    easy = int(before.pareto_k.to_numpy().argmin())
+    found = outlier.reloo(marked(before, [easy]), progress=False)
+    assert float(found.elpd_i[easy]) == pytest.approx(quadratures(outlier, np.array([easy])), abs=ROW)
+    assert found.pareto_k[easy] == 0
 
 
 def test_nothing_to_refit_is_no_work(fit, rows):
@@ -183,9 +250,17 @@ def test_the_cost_is_said_first(small, caplog):
     assert small.refit_cost(elpd, -np.inf).seconds == pytest.approx(30 * seconds)
 
 
+@FEW_DRAWS
 def test_an_elpd_of_another_fit_is_refused(small, rows):
-    with pytest.raises(HierbayesError, match=r"180 rows and the fit 30"):
-        small.reloo(rows)
+    model = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff"))
+    again = model.fit(draws=800, tune=400, seed=2, progress=False).loo()
+    for mend in (small.reloo, small.moment_match, small.refit_cost):
+        with pytest.raises(HierbayesError, match="one of another fit of 180 rows; give what"):
+            mend(rows)
+        with pytest.raises(HierbayesError, match="one of another fit; give what"):
+            mend(again)
+        with pytest.raises(HierbayesError, match=r"A ELPDDataLOO cannot be mended; give what fit\.loo\(\)"):
+            mend(psis(small.wrapper()))
 
 
 MODELS = {
@@ -290,6 +365,30 @@ def test_arviz_refits_through_the_wrapper(fit, exact):
     assert found.elpd_i.coords["row"].to_numpy().tolist() == items.tolist()
 
 
+@FEW_DRAWS
+def test_arviz_mends_what_the_fit_returned(small):
+    """Rows are called alike by the fit and by its wrapper, so that ArviZ takes the scores of one with the other."""
+    before, row = small.loo(refine=False), 4
+    wrapper, easy = small.wrapper(), marked(before, [row])
+    refitted = az.reloo(wrapper, loo_orig=easy, pointwise=True)
+    assert refitted.pareto_k[row] == 0
+    assert float(refitted.elpd_i[row]) == pytest.approx(quadratures(small, np.array([row])), abs=ROW)
+    matched = az.loo_moment_match(
+        wrapper.idata_orig, easy, wrapper.log_prob_upars, wrapper.log_lik_i_upars, wrapper.upars, pointwise=True
+    )
+    assert float(matched.elpd_i[row]) == pytest.approx(quadratures(small, np.array([row])), abs=ROW)
+    assert matched.pareto_k[row] < 0.5
+    others = np.setdiff1d(np.arange(30), [row])
+    for found in (refitted, matched):
+        np.testing.assert_array_equal(found.elpd_i[others], before.elpd_i[others])
+    # and the log likelihood is on the same rows
+    draws = small.log_likelihood()
+    assert draws["log_likelihood"]["Yield"].dims == ("chain", "draw", *before.elpd_i.dims)
+    mean, _ = az.loo_expectations(draws, log_weights=before.log_weights, pareto_k=before.pareto_k)
+    assert mean.dims == before.elpd_i.dims
+    assert az.compare({"fit": before, "arviz": az.loo(draws)})["elpd_diff"].abs().max() < SAME
+
+
 def test_the_wrapper_scores_as_the_fit_does(fit, levels):
     wrapper = fit.wrapper("Subject", joint=True)
     assert abs(psis(wrapper).elpd - levels.elpd) < 0.3
@@ -372,6 +471,10 @@ def test_whole_levels_are_dealt(small):
     assert "whole levels of 'Batch'" in str(found)
     assert pd.crosstab(small.design.factors[0].codes, found.fold).isin([0, 5]).all(axis=None)
     assert not np.array_equal(found.fold, small.kfold(2, group="Batch", seed=3, progress=False).fold)
+    sums = found.elpd_i.to_numpy().reshape(6, 5).sum(axis=1)  # rows of a batch go up and down together
+    assert found.se == pytest.approx(np.sqrt(6) * sums.std())
+    by_hand = small.kfold(folds=found.fold, progress=False)
+    assert by_hand.se == pytest.approx(found.se)
 
 
 @pytest.mark.slow
@@ -401,6 +504,10 @@ def test_many_parts_come_close_to_leave_one_out(fit, exact):
         ({"stratify": "Days"}, "no grouping factor 'Days'"),
         ({"folds": [1, 2]}, "one label for each of the 30 rows"),
         ({"folds": np.zeros(30)}, "at least two parts"),
+        ({"folds": np.arange(30) % 3, "group": "Batch"}, "without group= and stratify="),
+        ({"folds": np.arange(30) % 3, "stratify": "Batch"}, "without group= and stratify="),
+        ({"folds": np.where(np.arange(30) < 2, np.nan, np.arange(30) % 3)}, "no label for 2 of the 30 rows"),
+        ({"folds": np.where(np.arange(30) < 1, None, "a")}, "no label for 1 of the 30 rows"),
     ],
 )
 def test_impossible_parts_are_refused(small, arguments, message):

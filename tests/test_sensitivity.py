@@ -11,9 +11,11 @@ import pytest
 import xarray as xr
 from fixtures_report import study
 from numpy.testing import assert_allclose
+from scipy import stats
 from test_influence import model_of
 
 import hierbayes as hb
+from hierbayes.checks.overruled import _allowed, overruled
 from hierbayes.checks.prior_predictive import prior_predictive
 from hierbayes.checks.sensitivity import (
     CONFLICT,
@@ -27,6 +29,7 @@ from hierbayes.checks.sensitivity import (
 from hierbayes.densities import log_prior as log_prior_of
 from hierbayes.errors import ConvergenceWarning
 from hierbayes.estimates import Posterior
+from hierbayes.priors import Prior
 
 NAMES = ["slopes", "crossed", "answers", "series", "symmetry", "weights", "meta", "categories"]
 
@@ -114,8 +117,49 @@ def test_a_prior_against_the_data_is_found(held_back):
     assert overlap.loc["sigma", "position"] > 0.999
     findings = held_back.check().findings
     said = findings[findings["topic"] == "prior"]["finding"]
-    assert said.str.contains("The posterior of sigma of Residual piles up at the edge").any()
+    assert said.str.contains("The prior of sigma of Residual overrules the data: REML says 25.6").any()
+    assert said.str.contains(r"The prior of Days overrules the data: .* the prior allows -1.96 to 1.96").any()
     assert findings[findings["topic"] == "prior sensitivity"]["finding"].str.contains("Days").any()
+
+
+NORMAL = {"sd": (100.0, 0.5), "none": (0.0, 0.1), "outweighed": (100.0, 20.0), "right": (10.0, 0.5)}
+
+
+@pytest.mark.parametrize(
+    ("name", "overrules"), [("sd", True), ("none", True), ("outweighed", False), ("right", False)]
+)
+def test_a_prior_overrules_where_it_excludes_the_estimate_and_moves_the_posterior(sleepstudy, name, overrules):
+    mu, sigma = NORMAL[name]
+    priors = {"Days": bmb.Prior("Normal", mu=mu, sigma=sigma)}
+    model = hb.Model("Reaction ~ Days + (Days | Subject)", sleepstudy, priors=priors)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fit = model.fit(draws=200, tune=300, chains=2, seed=1, progress=False)
+    table = overruled(fit)
+    assert len(table) == len(prior_overlap(fit))
+    assert table.loc[table["overrules"], "term"].tolist() == (["Days"] if overrules else [])
+    tidy = fit.reml.tidy(conf_level=1.0 - 2.0 * stats.norm.sf(2.0), df="z")
+    # the intercept has its prior at the mean of the predictors
+    assert_allclose(table["estimate"][0], fit.reml.fixef["Intercept"] + 4.5 * fit.reml.fixef["Days"])
+    for shown, ours in (
+        ("estimate", "estimate"),
+        ("std_error", "std_error"),
+        ("conf_low", "low"),
+        ("conf_high", "high"),
+    ):
+        assert_allclose(table[ours][1:], tidy[shown][1:], rtol=1e-8)
+    assert_allclose(
+        table.loc[1, ["prior_low", "prior_high"]].astype(float), mu + 1.959964 * sigma * np.array([-1, 1])
+    )
+    said = fit.check().findings.query("topic == 'prior'")
+    assert said["finding"].str.contains("The prior of Days overrules the data: REML says 10.5").any() == overrules
+    assert said["next"].str.contains("data do not tell").any() == (name == "right")
+
+
+def test_a_prior_of_a_standard_deviation_allows_zero_unless_it_falls_towards_it():
+    assert _allowed(Prior("HalfNormal", {"sigma": 1.0}))[0] == 0.0
+    assert _allowed(Prior("Exponential", {"lam": 1.0}))[0] == 0.0
+    assert_allclose(_allowed(Prior("LogNormal", {"mu": 0.0, "sigma": 1.0})), np.exp([-1.959964, 1.959964]), rtol=1e-6)
 
 
 def test_flat_priors_cannot_be_scaled(sleepstudy):

@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose
 from oracle import conditional_effects, dense
 
 import hierbayes as hb
-from hierbayes.errors import ConvergenceWarning
+from hierbayes.errors import ConvergenceWarning, HierbayesWarning
 from hierbayes.partial_pooling.disagreement import APART
 from hierbayes.partial_pooling.shrinkage import (
     COMPLETE,
@@ -42,7 +42,7 @@ def test_table_holds_what_the_fits_say():
     table, levels = made.table, made.model.design.factors[0].levels
     assert list(table.columns) == [
         "group", "effect", "level", "rows", "no_pooling", "no_pooling_sd", "blup", "blup_sd", "mean", "sd", "q2.5",
-        "q97.5", "pooling", "effective_rows", "differs", "why",
+        "q97.5", "pooling", "effective_rows", "differs", "why", "note",
     ]  # fmt: skip
     assert len(table) == 36
     assert set(table["group"]) == {"Subject"}
@@ -144,6 +144,39 @@ def test_a_singular_fit_pools_completely_but_the_levels_keep_their_own_estimates
     assert (made.table["pooling"] == 1.0).all()
     assert np.isposinf(made.table["effective_rows"]).all()
     assert_allclose(made.table["no_pooling"], means - made.model.data["Yield"].mean())
+
+
+@pytest.fixture(scope="module")
+def correlated():
+    """Slopes that follow the intercepts exactly, so that REML finds a correlation of one; both fits."""
+    rng = np.random.default_rng(2)
+    g, x = np.repeat(np.arange(8), 6), np.tile(np.arange(6.0), 8)
+    b = 2.0 * rng.normal(size=8)
+    data = pd.DataFrame({"g": g, "x": x, "y": b[g] * (1.0 + 0.2 * x) + rng.normal(size=48)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", HierbayesWarning)
+        model = hb.Model("y ~ x + (x | g)", data)
+        return model.reml(), model.fit(draws=200, tune=300, seed=1, progress=False)
+
+
+def test_where_reml_takes_a_combination_as_known_pooling_has_no_figure(correlated):
+    reml, fit = correlated
+    assert reml.singular
+    assert (np.diag(reml.covariance) > 0).all()
+    table = shrinkage(reml, fit)
+    assert table[["pooling", "effective_rows"]].isna().all(axis=None)
+    assert table["note"].str.contains("one combination of the correlated effects as known").all()
+    assert table[["no_pooling", "blup", "differs"]].notna().all(axis=None)
+    assert (study("slopes").table["note"] == "").all()
+    assert study("slopes").table[["pooling", "effective_rows"]].notna().all(axis=None)
+
+
+def test_the_boundary_is_said_to_be_of_a_combination(correlated):
+    """No standard deviation is zero, so nothing says so."""
+    reasons = correlated[1].disagreements()["why"]
+    found = reasons[reasons.str.startswith("boundary: ")]
+    assert len(found)
+    assert found.str.contains("for REML some combination of the effects of 'g' has no variance").all()
 
 
 def test_levels_without_an_estimate_of_their_own_are_missing():

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from hierbayes.checks.check import NOTE, OK, PROBLEM, WARNING, Check, Verdict
+from hierbayes.checks.check_reml import check_estimate
+from hierbayes.checks.overruled import overruled
 from hierbayes.checks.predictive_check import ALL, predictive_check
 from hierbayes.checks.prior_summary import WIDE, prior_table
 from hierbayes.checks.sensitivity import CONFLICT, STRONG, THRESHOLD, prior_overlap, prior_sensitivity
@@ -21,6 +26,8 @@ HUGS = 0.8
 """Overlap of posterior and prior from which on the data have added little."""
 EDGE = 0.025
 """The posterior piles up at the edge of the prior if its median lies in this tail."""
+BOUNDARY = "The posterior averages over what the data leave open; show it under another prior of that variance."
+"""What to do about an estimate on the boundary once there is a posterior."""
 TAIL = 0.025
 """A level is extreme beyond this share of its replicates, on either side."""
 
@@ -37,7 +44,8 @@ def check_posterior(posterior: Posterior, seed: int = 0) -> Check:
     Returns
     -------
     Check
-        With tables convergence, prior_sensitivity, priors and predictive.
+        With tables convergence, prior_sensitivity, priors, overruled and predictive, and those of `check_estimate` of
+        the REML fit, of which the verdicts on residuals, random effects, collinearity and influence are.
 
     Examples
     --------
@@ -50,16 +58,31 @@ def check_posterior(posterior: Posterior, seed: int = 0) -> Check:
         "convergence": posterior.convergence.table,
         "prior_sensitivity": prior_sensitivity(posterior),
         "priors": prior_overlap(posterior),
+        "overruled": overruled(posterior),
         "predictive": predictive_check(posterior, seed=seed),
     }
+    reml = check_estimate(posterior.reml)
     found = [
         *_convergence(posterior),
         *_energy(posterior),
         *_sensitivity(tables["prior_sensitivity"]),
-        *_priors(posterior, tables["priors"]),
+        *_priors(posterior, tables["priors"], tables["overruled"]),
         *_predictive(tables["predictive"]),
+        *_of_reml(posterior, reml),
     ]
-    return Check(f"the posterior of {posterior.design.formula}", found, tables)
+    return Check(f"the posterior of {posterior.design.formula}", found, reml.tables | tables)
+
+
+def _of_reml(posterior: Posterior, check: Check) -> Iterator[Verdict]:
+    """What the REML fit says of residuals, random effects, predictors and levels."""
+    if not posterior.reml.converged:
+        text = "The REML fit of the same model has not converged, so its residuals and influence were not looked at."
+        yield Verdict("residuals", NOTE, text, next="Rescale or centre predictors, and see reml.check().")
+        return
+    for verdict in check.verdicts:
+        if verdict.topic != "convergence":
+            remedy = BOUNDARY if verdict.topic == "boundary" and verdict.severity != OK else verdict.next
+            yield replace(verdict, finding=f"Of the REML fit: {verdict.finding}", next=remedy)
 
 
 def _convergence(posterior: Posterior) -> list[Verdict]:
@@ -101,7 +124,7 @@ def _sensitivity(table: pd.DataFrame) -> list[Verdict]:
     made = []
     for finding, why in (
         (CONFLICT, "the answer depends on prior and data alike, which may disagree"),
-        (STRONG, "the data say little, and the answer is the prior's"),
+        (STRONG, "the prior weighs more than the data, either because it is strong or because the data say little"),
     ):
         some = table[table["finding"] == finding].sort_values("prior", ascending=False)
         if len(some):
@@ -118,17 +141,26 @@ def _sensitivity(table: pd.DataFrame) -> list[Verdict]:
     return made
 
 
-def _priors(posterior: Posterior, table: pd.DataFrame) -> list[Verdict]:
+def _priors(posterior: Posterior, table: pd.DataFrame, compared: pd.DataFrame) -> list[Verdict]:
     made = []
-    for _, row in table.iterrows():
-        name = row["term"] if row["effect"] == FIXED else f"{row['term']} of {row['group']}"
+    for (_, row), (_, reml) in zip(table.iterrows(), compared.iterrows(), strict=True):
+        name = _named(row)
         figures = (
             f"overlap {row['overlap']:.0%}, posterior sd {row['posterior_sd']:.3g}, prior sd {row['prior_sd']:.3g}"
         )
         low, high = row["position"] < EDGE, row["position"] > 1.0 - EDGE
-        if row["overlap"] > HUGS:
+        if reml["overrules"]:
+            at = " (at the mean of the predictors)" if name == "Intercept" and posterior.priors.centered else ""
+            text = (
+                f"The prior of {name}{at} overrules the data: REML says {reml['estimate']:.3g} "
+                f"(SE {reml['std_error']:.2g}), the prior allows {reml['prior_low']:.3g} to {reml['prior_high']:.3g}."
+            )
+            away = float((reml["median"] - reml["estimate"]) / reml["std_error"])
+            remedy = "Widen the prior, unless it states what is truly known."
+            made.append(Verdict("prior", WARNING, text, away, remedy))
+        elif row["overlap"] > HUGS:
             text = f"The posterior of {name} is all but its prior {row['prior']}: {figures}."
-            remedy = "The data do not tell; report it as an assumption, or take the parameter out."
+            remedy = "The data do not tell more than the prior: report an assumption, or take the parameter out."
             made.append(Verdict("prior", WARNING, text, float(row["overlap"]), remedy))
         elif high or (low and row["effect"] == FIXED):
             text = (
@@ -140,8 +172,8 @@ def _priors(posterior: Posterior, table: pd.DataFrame) -> list[Verdict]:
     wide = prior_table(posterior.marginal, posterior.priors)
     wide = wide[(wide["ratio"] > WIDE) & np.isfinite(wide["ratio"])]
     for _, row in wide.iterrows():
-        text = f"The prior of {row['term']}, {row['prior']}, is {row['ratio']:.0f} times wider than the response."
-        remedy = "Centre the predictor, or give a prior; see prior_summary()."
+        text = f"The prior of {_named(row)}, {row['prior']}, is {row['ratio']:.0f} times wider than the response."
+        remedy = "Centre the predictor, or choose a narrower prior; see prior_summary()."
         made.append(Verdict("prior", WARNING, text, float(row["ratio"]), remedy))
     if not made and len(table):
         text = f"No posterior hugs its prior or its edge: largest overlap {table['overlap'].max():.0%}."
@@ -149,11 +181,18 @@ def _priors(posterior: Posterior, table: pd.DataFrame) -> list[Verdict]:
     return made
 
 
+def _named(row: pd.Series) -> str:
+    """A parameter and its group."""
+    return str(row["term"]) if row["effect"] == FIXED else f"{row['term']} of {row['group']}"
+
+
 def _predictive(table: pd.DataFrame) -> list[Verdict]:
     """Extreme levels, counted against how many there would be at most."""
     made = []
+    beyond = (table["pit"] < TAIL) | (table["pit"] > 1.0 - TAIL)
     for (group, statistic), part in table.groupby(["group", "statistic"], sort=False):
-        extreme = part[(part["pit"] < TAIL) | (part["pit"] > 1.0 - TAIL)]
+        extreme = part[beyond[part.index]]
+        low = int((extreme["pit"] < 0.5).sum())
         J, count = len(part), len(extreme)
         if group == ALL:
             if count:
@@ -162,28 +201,46 @@ def _predictive(table: pd.DataFrame) -> list[Verdict]:
                     f"The {statistic} of all rows, {row['observed']:.4g}, is not what the model gives: replicates "
                     f"have {row['replicated']:.4g} (sd {row['replicated_sd']:.2g}), {row['pit']:.1%} of them below."
                 )
-                made.append(_misfit(statistic, text, float(row["pit"])))
+                made.append(Verdict("predictive", WARNING, text, float(row["pit"]), _remedy(statistic, low, count)))
             continue
         p = float(stats.binom.sf(count - 1, J, 2.0 * TAIL))
         if p < 0.01:
             worst = extreme.loc[(extreme["pit"] - 0.5).abs().idxmax()]
             text = (
                 f"{count} of {J} levels of {group} have a {statistic} that their replicates hardly reach (at most "
-                f"{2.0 * TAIL * J:.1f} expected), such as {worst['level']!s}: {worst['observed']:.4g}, replicates "
+                f"{2.0 * TAIL * J:.1f} expected), {low} too small and {count - low} too large, such as "
+                f"{worst['level']!s}: {worst['observed']:.4g}, replicates "
                 f"{worst['replicated']:.4g} (sd {worst['replicated_sd']:.2g})."
             )
-            made.append(_misfit(statistic, text, count / J))
+            made.append(Verdict("predictive", WARNING, text, count / J, _remedy(statistic, low, count)))
     if not made:
-        text = "New rows from the posterior look like the data: mean, sd, smallest and largest value, level by level."
-        made.append(Verdict("predictive", OK, text))
+        text = (
+            f"New rows from the posterior look like the data: of {len(table)} means, standard deviations, smallest "
+            f"and largest values, level by level, {beyond.sum()} are extreme (on average at "
+            f"most {2.0 * TAIL * len(table):.1f} are to be expected)."
+        )
+        made.append(Verdict("predictive", OK, text, float(beyond.mean())))
     return made
 
 
-def _misfit(statistic: str, text: str, figure: float) -> Verdict:
-    remedies = {
-        "mean": "Something that differs between levels is missing: look for a predictor or a random effect.",
-        "sd": "Residuals are wider in some levels than in others: give weights, or transform the response.",
-        "min": "The tail of the response is not that of a normal distribution: look at these rows.",
-        "max": "The tail of the response is not that of a normal distribution: look at these rows.",
-    }
-    return Verdict("predictive", WARNING, text, figure, remedies[statistic])
+def _remedy(statistic: str, low: int, count: int) -> str:
+    """What may be behind extreme levels, `low` of `count` of them below their replicates."""
+    if statistic == "mean":
+        return "Something that differs between levels is missing: look for a predictor or a random effect."
+    if statistic == "sd":
+        return (
+            "A random slope may be missing, or residual variances differ between levels: try (x | g), weights, or a "
+            "transformation."
+        )
+    side = "lower" if statistic == "min" else "upper"
+    if 0 < low < count:
+        return "Spread or tails differ between levels: look at the sd of the levels, and at reml.check()."
+    if (low > 0) == (statistic == "min"):  # further out than replicates are
+        return (
+            f"The {side} tail is longer than a normal one: outliers, skewness, or levels that spread more than "
+            "others; see reml.check() and try a transformation."
+        )
+    return (
+        f"The {side} tail is shorter than a normal one: a bounded or skewed response, or levels that spread less "
+        "than others; try a transformation."
+    )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from hierbayes.checks.check import NOTE, OK, PROBLEM, WARNING, Check, Verdict
 from hierbayes.checks.collinearity import condition_number, inflation
+from hierbayes.checks.identification import indistinct
 from hierbayes.checks.influence import influence
 from hierbayes.checks.residuals import (
     SHAPIRO_WILK,
@@ -32,10 +35,12 @@ WIDENING = (np.sqrt(5.0), np.sqrt(10.0))
 """Standard error over what it were without collinearity, for a note and for a warning."""
 CONDITION = 30.0
 """Condition number of X that is worth a note (Belsley, Kuh & Welsch 1980)."""
-COOK = (0.5, 1.0)
-"""Cook's distance of a level for a note and for a warning (Cook & Weisberg 1982)."""
+COOK, WARN = 0.5, 1.0
+"""Cook's distance of a level for a note, of few levels see `cook_limit`, and for a warning (Cook & Weisberg 1982)."""
 DFBETAS = 1.0
-"""A coefficient that moves by so many standard errors without one level is worth a note too."""
+"""Of many levels, a coefficient that moves by so many standard errors without one is worth a note too."""
+CHANCE = 0.05
+"""Probability that among few levels one is noted although none is different."""
 TAKEN_OUT = 5_000_000
 """Rows times levels up to which levels are left out one by one where there is no closed form."""
 
@@ -50,14 +55,15 @@ def check_estimate(estimate: Estimate) -> Check:
     Returns
     -------
     Check
-        With tables residuals, qq, scale_location, collinearity, and influence and effects by grouping factor.
+        With tables residuals, qq, scale_location, collinearity, and by grouping factor influence, effects and
+        their qq.
 
     Examples
     --------
     >>> import hierbayes as hb
     >>> check = check_estimate(hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff")).reml())
-    >>> check.worst, sorted(check.tables)
-    ('note', ['collinearity', 'effects of Batch', 'influence of Batch', 'qq', 'residuals', 'scale_location'])
+    >>> check.worst, sorted(check.tables)[:3]
+    ('ok', ['collinearity', 'effects of Batch', 'influence of Batch'])
     """
     table = residuals_table(estimate)
     tables = {
@@ -70,6 +76,7 @@ def check_estimate(estimate: Estimate) -> Check:
         *_rows(estimate),
         _convergence(estimate),
         *_boundary(estimate),
+        *_identification(estimate),
         *_normality(table),
         _outliers(table),
         *_spread(tables["scale_location"]),
@@ -77,8 +84,11 @@ def check_estimate(estimate: Estimate) -> Check:
     ]
     for factor in estimate.design.factors:
         tables[f"effects of {factor.name}"] = effects = standardised_effects(estimate, factor)
+        tables[f"qq of {factor.name}"] = pd.concat(
+            [quantiles(values.to_numpy()).assign(term=term) for term, values in effects.items()], ignore_index=True
+        )
         found += _effects(factor, effects)
-    for name, levels in _groups(estimate):
+    for name, levels in [(factor.name, len(factor.levels)) for factor in estimate.design.groupings]:
         if estimate.moments.forest is not None and levels * estimate.nobs > TAKEN_OUT:
             text = f"Leaving out each of {levels} levels of {name} would take long, so that was not done."
             found.append(Verdict("influence", NOTE, text, next=f"Ask for it: influence({name!r})."))
@@ -90,14 +100,6 @@ def check_estimate(estimate: Estimate) -> Check:
             continue
         found += _influence(estimate, name, one)
     return Check(f"the {estimate.method} fit of {estimate.design.formula}", found, tables)
-
-
-def _groups(estimate: Estimate) -> list[tuple[str, int]]:
-    """Grouping factors, or the series of the residuals, and how many levels they have."""
-    design = estimate.design
-    if design.factors or design.residual is None:
-        return [(factor.name, len(factor.levels)) for factor in design.factors]
-    return [(design.residual.name, len(np.unique(design.residual.codes)))]
 
 
 def _rows(estimate: Estimate) -> list[Verdict]:
@@ -135,8 +137,7 @@ def _boundary(estimate: Estimate) -> list[Verdict]:
             remedy = "Look at the posterior for what the data leave open, or take a random effect out."
             found.append(Verdict("boundary", WARNING, text, smallest, remedy))
         else:
-            text = f"The smallest standard deviation of effects of {factor.name} is {smallest:.2g} residual ones."
-            found.append(Verdict("boundary", OK, text, smallest))
+            found.append(_inside(estimate, factor))
         if len(factor.levels) < FEW_LEVELS:
             text = f"{factor.name} has {len(factor.levels)} levels, too few to know a variance from."
             remedy = f"Make {factor.name} a fixed effect, or use an informative prior and the posterior."
@@ -144,13 +145,32 @@ def _boundary(estimate: Estimate) -> list[Verdict]:
     return found
 
 
+def _inside(estimate: Estimate, factor: Factor) -> Verdict:
+    """How far from the boundary, in the units of the table of variances."""
+    where = estimate.design.effects_of(factor)
+    ratio = float(np.sqrt(max(np.linalg.eigvalsh(estimate.covariance[where, where])[0], 0.0)) / estimate.sigma)
+    combined = any(part.free for part in estimate.design.parts_of(factor))
+    what = "combination of effects" if combined else "effect"
+    text = (
+        f"No variance is zero: the smallest standard deviation of {'any' if combined else 'an'} {what} of "
+        f"{factor.name} is {ratio:.2g} times the residual one."
+    )
+    return Verdict("boundary", OK, text, ratio)
+
+
+def _identification(estimate: Estimate) -> list[Verdict]:
+    finding, remedy = indistinct(estimate)
+    return [Verdict("identification", WARNING, finding, next=remedy)] if finding else []
+
+
 def _normality(table: pd.DataFrame) -> list[Verdict]:
     """Shapiro-Wilk where it means something; skewness and kurtosis in any case."""
     found = shape(table["standardised"].to_numpy())
-    return [_shaped("residuals", "The standardised residuals", found)]
+    remedy = "Look at the Q-Q plot; transform the response, or show the fit without the extreme rows."
+    return [_shaped("residuals", "The standardised residuals", found, remedy)]
 
 
-def _shaped(topic: str, subject: str, found: dict[str, float]) -> Verdict:
+def _shaped(topic: str, subject: str, found: dict[str, float], remedy: str) -> Verdict:
     n = int(found["n"])
     numbers = f"skewness {found['skewness']:.2f}, excess kurtosis {found['kurtosis']:.2f}"
     far = abs(found["skewness"]) > 1.0 or abs(found["kurtosis"]) > 2.0
@@ -165,23 +185,17 @@ def _shaped(topic: str, subject: str, found: dict[str, float]) -> Verdict:
         severity, figure = WARNING if p < 0.001 and far else NOTE if p < 0.01 else OK, p
         numbers += f", Shapiro-Wilk W = {found['W']:.3f}, p = {p:.2g}"
     how = "look normal" if severity == OK else "have a shape other than normal"
-    remedy = (
-        "Look at the Q-Q plot; transform the response, or show the fit without the extreme rows."
-        if severity != OK
-        else ""
-    )
-    return Verdict(topic, severity, f"{subject} {how}: {numbers}.", figure, remedy)
+    return Verdict(topic, severity, f"{subject} {how}: {numbers}.", figure, "" if severity == OK else remedy)
 
 
 def _outliers(table: pd.DataFrame) -> Verdict:
     values = table.dropna(subset="standardised").set_index("row")["standardised"]
     limit = float(stats.norm.isf(0.5 * ODDS / max(len(values), 1)))
-    out = values[values.abs() > limit]
-    out = out.reindex(out.abs().sort_values(ascending=False).index)
+    out = values[values.abs() > limit].sort_values(key=np.abs, ascending=False, kind="stable")
     largest = float(values.abs().max()) if len(values) else np.nan
     if out.empty:
         return Verdict("outliers", OK, f"The largest of {len(values)} residuals is {largest:.1f} sd.", largest)
-    listed = ", ".join(f"row {row} ({value:+.1f} sd)" for row, value in out.head(3).items())
+    listed = ", ".join(f"row label {row} ({value:+.1f} sd)" for row, value in out.head(3).items())
     more = f" and {len(out) - 3} more" if len(out) > 3 else ""
     are = "is" if len(out) == 1 else "are"
     text = f"{len(out)} of {len(values)} residuals {are} too large for a normal distribution: {listed}{more}."
@@ -213,8 +227,11 @@ def _effects(factor: Factor, effects: pd.DataFrame) -> list[Verdict]:
         z = values.dropna()
         if z.empty:
             continue
-        judged = _shaped("random effects", f"The {term} effects of {factor.name}", shape(z.to_numpy()))
-        found.append(judged)
+        remedy = (
+            f"Look at the Q-Q points in tables['qq of {factor.name}']; a predictor of the levels may be missing, or "
+            "some levels are of another kind."
+        )
+        found.append(_shaped("random effects", f"The {term} effects of {factor.name}", shape(z.to_numpy()), remedy))
         limit, largest = float(stats.norm.isf(0.5 * ODDS / len(z))), float(z.abs().max())
         if largest > limit:
             text = (
@@ -227,10 +244,14 @@ def _effects(factor: Factor, effects: pd.DataFrame) -> list[Verdict]:
     return found
 
 
+def _variables(term: str) -> set[str]:
+    """Names in a term that are not those of functions or modules: ``{"x"}`` of ``I(x ** 2)``."""
+    return set(re.findall(r"\b[^\W\d]\w*\b(?!\s*[(.])", term))
+
+
 def _collinearity(estimate: Estimate, table: pd.DataFrame) -> list[Verdict]:
     if table.empty:
         return []
-    interactions = [set(term.name.split(":")) for term in estimate.design.terms if ":" in term.name]
     worst = table.loc[table["widening"].idxmax()]
     high = table[table["widening"] > WIDENING[0]]
     kappa = condition_number(estimate)
@@ -242,15 +263,33 @@ def _collinearity(estimate: Estimate, table: pd.DataFrame) -> list[Verdict]:
             remedy = "Centre it, so that the intercept means something; the fit itself is not affected."
             found.append(Verdict("collinearity", NOTE, text, kappa, remedy))
         return found
-    crossed = [any(set(name.split(":")) <= parts for parts in interactions) for name in high["term"]]
+    used = {term.name: _variables(term.name) for term in estimate.design.terms}
+    shared = [any(used[name] & used[other] for other in used if other != name) for name in high["term"]]
     listed = ", ".join(f"{row['term']} {row['widening']:.1f}" for _, row in high.iterrows())
     text = f"Collinearity widens standard errors by these factors: {listed}."
-    if all(crossed):
-        remedy = "These terms are part of interactions: centre the numeric predictors before reading main effects."
+    if all(shared):
+        remedy = (
+            "These terms are built on the same variables (interactions, powers): centre the numeric predictors "
+            "before reading one of them alone."
+        )
         return [Verdict("collinearity", NOTE, text, float(worst["widening"]), remedy)]
     severity = WARNING if worst["widening"] > WIDENING[1] else NOTE
     remedy = "Their separate effects are hardly identified: take one out, or combine them."
     return [Verdict("collinearity", severity, text, float(worst["widening"]), remedy)]
+
+
+def cook_limit(levels: int) -> float:
+    """Cook's distance of a level that is worth a note.
+
+    Of the mean of J levels, all of one normal distribution, a level has a distance distributed as Beta(1/2,
+    (J - 2)/2): of few levels one is always far from the others.
+
+    Examples
+    --------
+    >>> [round(cook_limit(levels), 2) for levels in (4, 6, 18)]
+    [0.98, 0.85, 0.5]
+    """
+    return max(COOK, float(stats.beta.isf(CHANCE / levels, 0.5, 0.5 * (levels - 2))))
 
 
 def _influence(estimate: Estimate, name: str, table: pd.DataFrame) -> list[Verdict]:
@@ -271,8 +310,15 @@ def _influence(estimate: Estimate, name: str, table: pd.DataFrame) -> list[Verdi
         return found
     top = known.loc[known["cook"].idxmax()]
     cook, level = float(top["cook"]), str(top["level"])
-    others = int((known["cook"] > COOK[0]).sum()) - 1
-    if others < 0 and not (np.abs(known.filter(like="dfbetas[")) > DFBETAS).any(axis=None):
+    if len(table) == 2:
+        text = (
+            f"{name} has two levels: without one of them the other is the answer, so neither is called influential."
+        )
+        return [*found, Verdict("influence", OK, text, cook)]
+    limit = cook_limit(len(table))
+    others = int((known["cook"] > limit).sum()) - 1
+    far = limit == COOK and (np.abs(known.filter(like="dfbetas[")) > DFBETAS).any(axis=None)
+    if others < 0 and not far:
         text = (
             f"No level of {name} moves the fixed effects much: the largest Cook's distance is {cook:.2f} ({level})."
         )
@@ -286,6 +332,6 @@ def _influence(estimate: Estimate, name: str, table: pd.DataFrame) -> list[Verdi
         f"instead of {estimate.fixef[moved]:.4g}, {abs(exact[f'dfbetas[{moved}]']):.1f} standard errors away."
     )
     if others > 0:
-        text += f" {others} more exceed {COOK[0]}."
+        text += f" {others} more exceed {limit:.2g}."
     remedy = f"Look at the rows of {level}, and say whether conclusions hold without it."
-    return [*found, Verdict("influence", WARNING if cook > COOK[1] else NOTE, text, cook, remedy)]
+    return [*found, Verdict("influence", WARNING if cook > WARN else NOTE, text, cook, remedy)]

@@ -20,7 +20,9 @@ of the rows that stay.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Number
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,7 +37,9 @@ from hierbayes.reml import maximise
 from hierbayes.residual import coefficients
 
 
-def influence(estimate: Estimate, group: str | None = None, refit: bool | Sequence[str] = False) -> pd.DataFrame:
+def influence(
+    estimate: Estimate, group: str | None = None, refit: bool | str | Sequence[str] = False
+) -> pd.DataFrame:
     """Change of the fixed effects when one level after another is left out.
 
     Parameters
@@ -44,9 +48,9 @@ def influence(estimate: Estimate, group: str | None = None, refit: bool | Sequen
     group : str, optional
         Grouping factor (or, without random effects, the series of the residuals); may be left out if there
         is one only.
-    refit : bool or sequence of str, default False
-        False holds the variances at their estimates; True estimates them again without each level; a list
-        of levels does so for these alone, and gives no others.
+    refit : bool, str or sequence of str, default False
+        False holds the variances at their estimates; True estimates them again without each level; a level or a
+        list of levels does so for these alone, and gives no others.
 
     Returns
     -------
@@ -62,6 +66,8 @@ def influence(estimate: Estimate, group: str | None = None, refit: bool | Sequen
     DataError
         If `group` is not a grouping factor of the model, if there are several and none is named, or if a
         level does not exist.
+    ValueError
+        If `group` is not a name, or `refit` neither True, False nor levels.
 
     Examples
     --------
@@ -75,13 +81,14 @@ def influence(estimate: Estimate, group: str | None = None, refit: bool | Sequen
     """
     factor = _factor(estimate, group)
     levels = factor.levels.astype(str)
-    if refit is False:
+    wanted = _wanted(refit)
+    if wanted is False:
         chosen = np.arange(len(levels))
         separable = estimate.moments.levels is not None  # K is a sum over the levels
         gamma, sigma = (_one_pass if separable else _one_by_one)(estimate, factor)
         extra: dict[str, np.ndarray] = {}
     else:
-        chosen = np.arange(len(levels)) if refit is True else _positions(levels, refit, factor.name)
+        chosen = np.arange(len(levels)) if wanted is True else _positions(levels, wanted, factor.name)
         gamma, sigma, extra = _refitted(estimate, factor, chosen)
     m = estimate.moments
     full = -estimate.optimum.t[:-1]
@@ -102,16 +109,15 @@ def influence(estimate: Estimate, group: str | None = None, refit: bool | Sequen
 
 def _factor(estimate: Estimate, group: str | None) -> Factor:
     """The factor whose levels are left out; without random effects the series of the residuals."""
-    design = estimate.design
-    factors = {factor.name: factor for factor in design.factors}
-    if not factors and design.residual is not None:
-        codes = design.residual.codes
-        levels, codes = np.unique(codes, return_inverse=True)
-        factors = {design.residual.name: Factor(design.residual.name, codes, levels)}
+    factors = {factor.name: factor for factor in estimate.design.groupings}
+    if group is not None and not isinstance(group, str):
+        raise ValueError(f"group must be the name of one grouping factor, not {group!r}; ask for one at a time.")
     if group is None and len(factors) > 1:
         raise DataError(
             f"There are several grouping factors; name one: group={' or group='.join(map(repr, factors))}."
         )
+    if not factors:
+        raise DataError("The model has no groups, neither of random effects nor of residuals, to leave out.")
     name = next(iter(factors)) if group is None else group
     if name not in factors:
         raise DataError(f"{name!r} is not a grouping factor of the model. {suggest(name, factors)}")
@@ -121,12 +127,23 @@ def _factor(estimate: Estimate, group: str | None) -> Factor:
     return factor
 
 
+def _wanted(refit: Any) -> bool | list[str]:
+    """Whether to estimate again, or without which levels."""
+    if isinstance(refit, (bool, np.bool_)):
+        return bool(refit)
+    if isinstance(refit, (str, Number)):
+        return [str(refit)]
+    if not isinstance(refit, Iterable) or isinstance(refit, Mapping):
+        raise ValueError(f"refit must be True, False, a level or a list of levels, not {refit!r}.")
+    return [str(level) for level in refit]
+
+
 def _positions(levels: np.ndarray, wanted: Sequence[str], name: str) -> np.ndarray:
     place = {level: at for at, level in enumerate(levels)}
-    for level in map(str, wanted):
+    for level in wanted:
         if level not in place:
             raise DataError(f"{name!r} has no level {level!r}. {suggest(level, levels)}")
-    return np.array([place[str(level)] for level in wanted], dtype=int)
+    return np.array([place[level] for level in wanted], dtype=int)
 
 
 def _one_pass(estimate: Estimate, factor: Factor) -> tuple[np.ndarray, np.ndarray]:

@@ -75,21 +75,12 @@ def predictive_check(posterior: Posterior, draws: int | None = None, seed: int =
         raise ValueError(f"draws must be a positive whole number, not {draws!r}")
     design = posterior.design
     wanted = int(np.clip(SIMULATED // design.n, FEWEST, MOST)) if draws is None else int(draws)
-    groups = [_Group(factor, design.y) for factor in _factors(posterior)]
+    everything = Factor(ALL, np.zeros(design.n, dtype=np.int64), np.array([ALL]))
+    groups = [_Group(factor, design.y) for factor in (*design.groupings, everything)]
     for y in _replicates(posterior, wanted, np.random.default_rng(seed)):
         for group in groups:
             group.compare(y)
     return pd.concat([group.table() for group in groups], ignore_index=True)
-
-
-def _factors(posterior: Posterior) -> list[Factor]:
-    """Grouping factors, or series, and all rows as one group."""
-    design = posterior.design
-    found = list(design.factors)
-    if not found and design.residual is not None:
-        levels, codes = np.unique(design.residual.codes, return_inverse=True)
-        found = [Factor(design.residual.name, codes, levels.astype(str))]
-    return [*found, Factor(ALL, np.zeros(design.n, dtype=np.int64), np.array([ALL]))]
 
 
 def _replicates(posterior: Posterior, wanted: int, rng: np.random.Generator) -> Iterator[np.ndarray]:

@@ -143,18 +143,24 @@ def _term_of(terms: tuple, column: int) -> str:
     return labels[column]
 
 
-def too_wide(table: pd.DataFrame, response: str) -> list[str]:
-    """What is wrong with automatic priors that are much wider than the data, in sentences."""
+def too_wide(table: pd.DataFrame, response: str) -> str:
+    """What is wrong with automatic priors that are much wider than the data, in one sentence, empty if nothing is."""
     wide = table[table["automatic"] & (table["ratio"] > WIDE) & np.isfinite(table["ratio"])]
-    return [
-        f"The automatic prior of {row['term'] if row['effect'] == FIXED else row['term'] + ' of ' + row['group']}, "
-        f"{row['prior']}, is {row['ratio']:.0f} times wider than {response!r}: it allows contributions to a row up "
-        f"to {row['implied_high']:.3g}. Centre the predictor, or give a prior with priors=."
+    if wide.empty:
+        return ""
+    listed = ", ".join(
+        f"{row['term'] if row['effect'] == FIXED else row['term'] + ' of ' + row['group']} ({row['ratio']:.0f} times)"
         for _, row in wide.iterrows()
-    ]
+    )
+    what = "prior is" if len(wide) == 1 else "priors are"
+    return (
+        f"The automatic {what} many times wider than {response!r}: {listed}; contributions to a row of up to "
+        f"{wide['implied_high'].max():.3g} are allowed. Centre the predictor, or give narrower ones with priors=."
+    )
 
 
 def warn_of_wide(table: pd.DataFrame, response: str) -> None:
     """Warn of automatic priors that are much wider than the data; on behalf of the caller's caller."""
-    for sentence in too_wide(table, response):
+    sentence = too_wide(table, response)
+    if sentence:
         warnings.warn(sentence, PriorWarning, stacklevel=3)

@@ -52,7 +52,7 @@ def residuals_table(estimate: Estimate) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Columns row (its place among the rows used, from 0), observed, fitted (with the BLUPs), conditional, marginal,
+        Columns row (its label in the index of the data), observed, fitted (with the BLUPs), conditional, marginal,
         standardised, marginal_standardised; the first five in units of the response. A row that the model
         reproduces exactly, being the only one to determine some coefficient, has no standardised residual: NaN.
 
@@ -77,14 +77,14 @@ def residuals_table(estimate: Estimate) -> pd.DataFrame:
         variance += np.einsum("nq,qr,nr->n", Z, estimate.covariance[where, where], Z)
     predictive = Predictive(estimate.marginal, theta_of(estimate)[None])
     with np.errstate(divide="ignore", invalid="ignore"):
-        mean, sd = (column[:, 0] for column in predictive.predict())
+        mean, sd = (column[:, 0] for column in predictive.predict(strict=False))
         standardised = (design.y - mean) / sd
         marginal = (design.y - fixed) / np.sqrt(variance)
     standardised[~(sd**2 * DETERMINED < noise**2)] = np.nan
     marginal[~(variance > DETERMINED * noise**2)] = np.nan
     return pd.DataFrame(
         {
-            "row": np.arange(design.n),
+            "row": np.arange(design.n) if design.row_labels is None else design.row_labels,
             "observed": design.y,
             "fitted": estimate.fitted,
             "conditional": estimate.residuals,

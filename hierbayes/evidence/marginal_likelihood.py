@@ -162,9 +162,28 @@ def unconstrained(fit: Posterior) -> np.ndarray:
     )
 
 
-def _bridged(fit: Posterior) -> Evidence:
+def bridged(fit: Posterior) -> tuple[float, float]:
+    """Log of the integral of likelihood times prior by bridge sampling; with flat priors, up to their constants.
+
+    Parameters
+    ----------
+    fit : Posterior
+
+    Returns
+    -------
+    log_integral, standard_error : float
+
+    Raises
+    ------
+    PriorError
+        If a prior is outside the compiled families.
+    """
     draws = unconstrained(fit)
-    value, error = bridge(compiled(make_target(fit.marginal, fit.priors)), draws, np.random.default_rng(SEED))
+    return bridge(compiled(make_target(fit.marginal, fit.priors)), draws, np.random.default_rng(SEED))
+
+
+def _bridged(fit: Posterior) -> Evidence:
+    value, error = bridged(fit)
     return Evidence(value, 2.0 * error, BRIDGE, fit.design.formula)
 
 

@@ -258,6 +258,31 @@ def bootstrap(
     return found
 
 
+def replicates_of(estimate: Estimate, given: Bootstrap | int) -> Bootstrap:
+    """A bootstrap of a fit, made now unless it is given.
+
+    Parameters
+    ----------
+    estimate : Estimate
+    given : Bootstrap or int
+        Of the estimate, or how many replicates to make.
+
+    Returns
+    -------
+    Bootstrap
+
+    Raises
+    ------
+    ValueError
+        If the bootstrap is of another fit.
+    """
+    if not isinstance(given, Bootstrap):
+        return bootstrap(estimate, given)
+    if given.estimate.design is not estimate.design or given.estimate.method != estimate.method:
+        raise ValueError("bootstrap must be one of this fit, made by its own bootstrap()")
+    return given
+
+
 def joined(made: list[Refits]) -> Refits:
     """Refits of several sets of responses as one."""
     if len(made) == 1:

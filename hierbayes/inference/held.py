@@ -234,12 +234,24 @@ class Search:
                 other = self._descend(start, at)
                 if other[2] and (not found[2] or other[1] < found[1] - LOWER):
                     found = other
+        if self._polar and not (found[2] and found[1] < self._floor - LOWER):
+            for start in self._below_floor(at):
+                other = self._descend(start, at)
+                if other[2] and (not found[2] or other[1] < found[1] - LOWER):
+                    found = other
         x, value, good = found
         value = min(value if good else math.inf, self._floor)
         if math.isinf(value):
             return math.nan
         self._known[at], self._values[at] = x, value
         return value
+
+    def _below_floor(self, at: float) -> list[np.ndarray]:
+        """Where both effects of a held correlation have variance: a search that has reached the floor stays there."""
+        best = self._known[self.held.estimate]
+        below = [known for known in self._known if self._values[known] < self._floor - LOWER]
+        nearest = self._known[min(below, key=lambda known: abs(known - at))] if below else best
+        return [best] if nearest is best else [nearest, best]
 
     @cached_property
     def _floor(self) -> float:
@@ -265,7 +277,7 @@ class Search:
             Whether there was one. What was known further out, where it may be missing too, is then forgotten.
         """
         base = self._known[self.held.estimate]
-        if self._entries == len(self._pivots) and self.ml.design.residual is None:
+        if self._entries == len(self._pivots) and not self._polar and self.ml.design.residual is None:
             return False
         scattered = base + np.random.default_rng(0).normal(scale=0.7, size=len(base))
         flipped = base.copy()

@@ -137,12 +137,21 @@ def kenward_roger(fit: Estimate) -> KenwardRoger:
             "Kenward and Roger's adjustment is that of the REML estimate: call model.reml(), "
             "or use df='satterthwaite' for this ML fit."
         )
-    if fit.design.residual is not None:
+    residual = fit.design.residual
+    if residual is not None and residual.kind == "cs":
+        raise HierbayesError(
+            f"Kenward and Roger's adjustment is not there for residual={residual.text!r}; where ρ is not negative "
+            f"write it as (1 | {residual.name}), or use df='satterthwaite'."
+        )
+    if residual is not None:
         raise HierbayesError(
             f"Kenward and Roger's adjustment needs a covariance that is linear in its parameters, and residual="
-            f"{fit.design.residual.text!r} is not; use df='satterthwaite'."
+            f"{residual.text!r} is not; use df='satterthwaite'."
         )
     m = fit.moments
+    if m.p == 0:
+        none = np.zeros((0, 0))
+        return KenwardRoger(none, none, none, np.zeros((0, 0, 0)), none)
     sums = _sums(fit)
     chol = fit.optimum.chol
     information = chol @ chol.T

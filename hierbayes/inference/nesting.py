@@ -8,41 +8,21 @@ the smaller model the larger one has a block of the same groups whose covariance
   uncorrelated block.
 
 Residuals: the same correlation, or one more in the larger model. Rows, response, weights, offset and known
-standard errors must be the same.
+standard errors must be the same (`hierbayes.design.check_same_data`).
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from hierbayes.design import Block, Design, Factor, check_same_response
-from hierbayes.errors import DataError, FormulaError
+from hierbayes.design import Block, Design, Factor
+from hierbayes.errors import FormulaError
 from hierbayes.residual import Residual
 
 WITHIN = 1e-7
 """A column lies in a space if less than this fraction of its length does not."""
 
-
-def check_same_data(smaller: Design, larger: Design) -> None:
-    """Refuse models of different rows, responses, weights, offsets or known standard errors.
-
-    Raises
-    ------
-    DataError
-    """
-    check_same_response(smaller, larger, (named(smaller), named(larger)))
-    pairs = {
-        "weights": (smaller.weights, larger.weights),
-        "offset": (smaller.offset, larger.offset),
-        "known standard errors": (smaller.sigma, larger.sigma),
-    }
-    for what, (one, other) in pairs.items():
-        known = one is not None and other is not None
-        if known != (one is not None or other is not None) or not np.array_equal(np.array(one), np.array(other)):
-            raise DataError(
-                f"{named(smaller)!r} and {named(larger)!r} do not have the same {what}, so their likelihoods "
-                "cannot be compared."
-            )
+REMEDY = "A likelihood-ratio test needs nested models; give the smaller model first."
 
 
 def check_nested(smaller: Design, larger: Design) -> None:
@@ -59,19 +39,18 @@ def check_nested(smaller: Design, larger: Design) -> None:
         label for k, label in enumerate(smaller.labels) if not within(smaller.X[:, [k]] * root, larger.X * root)
     ]
     if beyond:
-        raise FormulaError(f"{says} fixed effect {beyond[0]!r}. A likelihood-ratio test needs nested models.")
+        raise FormulaError(f"{says} fixed effect {beyond[0]!r}. {REMEDY}")
     for block in smaller.blocks:
         whole = block.correlated or block.Z.shape[1] == 1
         for columns in [block.Z] if whole else list(block.Z.T[:, :, None]):
             if not any(_contains(other, block.factor, columns) for other in larger.blocks):
                 labels = ", ".join(block.labels)
                 raise FormulaError(
-                    f"{says} random effects of {block.factor.name!r} that can become ({labels}). A "
-                    "likelihood-ratio test needs nested models."
+                    f"{says} random effects of {block.factor.name!r} that can become ({labels}). {REMEDY}"
                 )
     one, other = smaller.residual, larger.residual
     if one is not None and (other is None or not _same_residual(one, other)):
-        raise FormulaError(f"{says} residual correlation {one.text!r}. A likelihood-ratio test needs nested models.")
+        raise FormulaError(f"{says} residual correlation {one.text!r}. {REMEDY}")
 
 
 def named(design: Design) -> str:

@@ -42,6 +42,8 @@ BETTER_MET = "a fit was met whose -2 log likelihood is lower than that of the es
 ANYTHING = "a standard deviation is zero, so the correlation can be anything"
 RESTARTS = 5
 """Times that an end is looked for again after a lower minimum was found there."""
+MISSED = 1e-3
+"""ζ at an end further from the limit than this: the search jumped between two minima, and there is no end."""
 FAR = 60
 """Steps outward before the search for a limit is given up."""
 
@@ -164,8 +166,10 @@ class _Sides:
         found, step = held.estimate, math.copysign(held.step * abs(limit), limit)
         for _ in range(RESTARTS):
             found = self._root(limit, found, step, bound)
-            if math.isnan(found) or found == bound or not self._search.improve(found):
+            if math.isnan(found) or found == bound:
                 return found
+            if not self._search.improve(found):
+                return found if abs(self.zeta(found) - limit) < MISSED else math.nan
             step = 0.5 * (found - held.estimate)
         return math.nan
 

@@ -9,13 +9,13 @@ Rabe-Hesketh, Dorie, Gelman & Liu 2013, Psychometrika 78, 685). So for any quant
       disagreement             what the priors do               what averaging does
 
 A disagreement of more than `APART` is put down to the prior if that part is the larger one; else to the boundary, if
-REML finds a variance of zero (averaging over positive ones can only move away from it); else to skewness: the mean of
-a skewed posterior is not at its maximum, and what depends on it moves along.
+REML finds that some combination of the effects of a level has no variance (averaging can only move away from that);
+else to skewness: the mean of a skewed posterior is not at its maximum, and what depends on it moves along.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -23,6 +23,8 @@ import pandas as pd
 from scipy.optimize import minimize
 
 from hierbayes import sampling
+from hierbayes.design import Design, check_same_data
+from hierbayes.errors import DataError, HierbayesError
 from hierbayes.estimates import FIXED, RESIDUAL, Estimate, Posterior
 from hierbayes.reml import SINGULAR, Optimum
 
@@ -50,8 +52,10 @@ class Reasons:
 
     Raises
     ------
-    ValueError
-        If the two are of different models or different rows.
+    HierbayesError
+        If the first is not by REML.
+    DataError
+        If the two are of different models or different data.
 
     Attributes
     ----------
@@ -60,11 +64,9 @@ class Reasons:
     """
 
     def __init__(self, reml: Estimate, fit: Posterior) -> None:
-        if (reml.design.formula, reml.design.n) != (fit.design.formula, fit.design.n):
-            raise ValueError(
-                f"both fits must be of one model, not of {reml.design.formula!r} on {reml.design.n} rows and of "
-                f"{fit.design.formula!r} on {fit.design.n}"
-            )
+        if reml.method != "REML":
+            raise HierbayesError(f"A posterior is compared with the fit by REML, not by {reml.method}: model.reml().")
+        _check_same_model(reml.design, fit.design)
         self._fit = fit
         design, relative = reml.design, reml.optimum.relative
         places = {factor.name: design.effects_of(factor) for factor in design.factors}
@@ -80,12 +82,19 @@ class Reasons:
         found = maximum_with_priors(self._fit)
         return found if found is not None and found.converged else None
 
+    def boundary(self, *groups: str) -> str:
+        """Say which of some grouping factors are on the boundary by REML; nothing if none is."""
+        found = [repr(group) for group in groups if group in self.singular]
+        if not found:
+            return ""
+        return f"for REML some combination of the effects of {' and of '.join(found)} has no variance"
+
     def explain(
         self,
         reml: np.ndarray,
         mean: np.ndarray,
         sd: np.ndarray,
-        edge: np.ndarray,
+        edge: Sequence[str],
         read: Callable[[Estimate], np.ndarray],
     ) -> tuple[np.ndarray, list[str]]:
         """By how much some quantities disagree, and why.
@@ -94,8 +103,8 @@ class Reasons:
         ----------
         reml, mean, sd : (k,) arrays
             REML estimates, posterior means and standard deviations.
-        edge : (k,) bool array
-            Whether a variance that REML finds to be zero bears on the quantity.
+        edge : sequence of k str
+            What `boundary` says of the factors that bear on the quantity.
         read : callable
             The same (k,) quantities of another estimate.
 
@@ -108,8 +117,8 @@ class Reasons:
         """
         differs = (mean - reml) / sd
         why = np.where(np.isnan(differs), NO_CORRELATION, "").astype(object)
-        far = np.flatnonzero(np.abs(differs) > APART)
-        if not far.size:
+        far = np.flatnonzero(np.abs(differs) > APART).tolist()
+        if not far:
             return differs, why.tolist()
         between = self.with_priors
         for k, prior in zip(far, self._by_prior(between, reml, sd, read)[far], strict=True):
@@ -117,9 +126,7 @@ class Reasons:
             if abs(prior) > abs(rest):
                 why[k] = f"prior: with it in the likelihood REML would move by {prior:+.2f} sd"
             elif edge[k]:
-                why[k] = (
-                    f"boundary: REML has a variance of zero, averaging over positive ones moves it by {rest:+.2f} sd"
-                )
+                why[k] = f"boundary: {edge[k]}; averaging over positive variances moves it by {rest:+.2f} sd"
             elif between is None:
                 why[k] = "prior or skewness: not told apart, as the maximum with priors is not known"
             else:
@@ -131,6 +138,25 @@ class Reasons:
         between: Estimate | None, reml: np.ndarray, sd: np.ndarray, read: Callable[[Estimate], np.ndarray]
     ) -> np.ndarray:
         return np.zeros(len(reml)) if between is None else (read(between) - reml) / sd
+
+
+def _check_same_model(one: Design, other: Design) -> None:
+    """Refuse designs that are not of one formula on one data set."""
+    if one is other:
+        return
+    texts = [(d.formula, None if d.residual is None else d.residual.text) for d in (one, other)]
+    if texts[0] != texts[1]:
+        first, second = (text + ("" if extra is None else f", residual {extra}") for text, extra in texts)
+        raise DataError(f"Both fits must be of one model, not of {first!r} and of {second!r}.")
+    check_same_data(one, other, ("the REML fit", "the posterior"))
+    for a, b in zip(one.factors, other.factors, strict=True):
+        if not (np.array_equal(a.levels, b.levels) and np.array_equal(a.codes, b.codes)):
+            raise DataError(
+                f"The two fits do not have the same levels of {a.name!r} row by row; fit both to the same data."
+            )
+    columns = [[design.X, *(block.Z for block in design.blocks)] for design in (one, other)]
+    if not all(np.array_equal(a, b) for a, b in zip(*columns, strict=True)):
+        raise DataError("The two fits do not have the same predictors row by row; fit both to the same data.")
 
 
 def maximum_with_priors(fit: Posterior) -> Estimate | None:
@@ -224,8 +250,9 @@ def disagreements(reml: Estimate, fit: Posterior) -> pd.DataFrame:
 
     own = read(reml)
     mean, sd = draws.mean().to_numpy(), draws.std(ddof=1).to_numpy()
-    everywhere = bool(reasons.singular)  # fixed effects and σ depend on the variances of all factors
-    edge = np.array([group in reasons.singular or (everywhere and group in ("", RESIDUAL)) for _, group, _ in labels])
+    factors = [factor.name for factor in reml.design.factors]
+    # fixed effects and σ depend on the variances of all factors
+    edge = [reasons.boundary(*factors if group in ("", RESIDUAL) else [group]) for _, group, _ in labels]
     differs, why = reasons.explain(own, mean, sd, edge, read)
     between = reasons.with_priors
     low, high = np.quantile(draws, [0.025, 0.975], axis=0)

@@ -30,7 +30,9 @@ and 1, and does not depend on units.
 
 The effective rows are the number of rows like its own, with independent residuals and everything else known, from
 which the level alone would know the effect as precisely: of one random intercept ``n_j + σ²/τ²``, its own rows and
-what the other levels lend. With several factors they can be fewer than n_j, as rows of a level share other effects.
+what the other levels lend. Where correlated effects have a singular covariance by REML, some combination of them is
+taken as known for certain whatever the rows of a level say; both figures would hide that and are not given. With
+several factors they can be fewer than n_j, as rows of a level share other effects.
 """
 
 from __future__ import annotations
@@ -45,16 +47,19 @@ from hierbayes.design import Design, Factor
 from hierbayes.estimates import FIXED, Estimate, Posterior
 from hierbayes.forest import nested
 from hierbayes.partial_pooling.disagreement import Reasons
+from hierbayes.reml import SINGULAR as BOUNDARY
 
 SINGULAR = 1e-10
 """A level has no estimate of its own if an eigenvalue of A_j is below this fraction of its trace."""
+KNOWN = "REML takes one combination of the correlated effects as known, so how far each is pooled has no answer"
+"""Note of `shrinkage`."""
 ROWS_SHOWN = 400
 """Rows of a level that `group_lines` gives as points; of more, so many evenly spaced ones."""
 COMPLETE, NONE, REML, POSTERIOR = "complete", "none", "reml", "posterior"
 """Kinds of pooling, as the lines of `group_lines` name them."""
 COLUMNS = [
     "group", "effect", "level", "rows", "no_pooling", "no_pooling_sd", "blup", "blup_sd", "mean", "sd", "q2.5",
-    "q97.5", "pooling", "effective_rows", "differs", "why",
+    "q97.5", "pooling", "effective_rows", "differs", "why", "note",
 ]  # fmt: skip
 """Columns of the table of `shrinkage`."""
 
@@ -81,10 +86,19 @@ def shrinkage(reml: Estimate, fit: Posterior) -> pd.DataFrame:
         - ``mean``, ``sd``, ``q2.5``, ``q97.5``: posterior;
         - ``pooling``: from 0 (none) to 1 (complete) by REML, see the module;
         - ``effective_rows``: rows that would tell the level alone as much by REML, see the module; infinite under
-          complete pooling, NaN where ``no_pooling`` is;
+          complete pooling, NaN where ``no_pooling`` is. Both are NaN for correlated effects of which REML takes one
+          combination as known, and ``note`` says so;
         - ``differs``: ``(mean - blup)/sd``; and ``why``: "" unless the two are more than half a posterior standard
           deviation apart, else whether the prior, the boundary or skewness does it, and by how much (see
-          `hierbayes.partial_pooling.disagreement`).
+          `hierbayes.partial_pooling.disagreement`);
+        - ``note``: "" or why ``pooling`` and ``effective_rows`` do not exist.
+
+    Raises
+    ------
+    HierbayesError
+        If the first fit is not by REML.
+    DataError
+        If the two are of different models or different data.
 
     Examples
     --------
@@ -121,14 +135,28 @@ def shrinkage(reml: Estimate, fit: Posterior) -> pd.DataFrame:
         with np.errstate(divide="ignore"):
             table["effective_rows"] = table["rows"] * np.divide(table["no_pooling_sd"], table["blup_sd"]) ** 2
 
+        known = np.repeat(_known_combination(reml, factor), J)
+        table.loc[known, ["pooling", "effective_rows"]] = np.nan
+
         def blups(estimate: Estimate, name: str = name) -> np.ndarray:
             return _column(estimate.ranef[name])
 
-        edge = np.full(len(table), name in reasons.singular)
+        edge = [reasons.boundary(name)] * len(table)
         mean, sd = table["mean"].to_numpy(), table["sd"].to_numpy()
         table["differs"], table["why"] = reasons.explain(blups(reml), mean, sd, edge, blups)
+        table["note"] = np.where(known, KNOWN, "")
         tables.append(table)
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=COLUMNS)
+
+
+def _known_combination(reml: Estimate, factor: Factor) -> np.ndarray:
+    """(q,) whether an effect has variance, but REML takes some combination of it and correlated ones as known."""
+    found = np.zeros(0, dtype=bool)
+    for part in reml.design.parts_of(factor):
+        relative = reml.optimum.relative[part.where, part.where]
+        singular = part.free and np.linalg.svd(relative, compute_uv=False)[-1] < BOUNDARY
+        found = np.append(found, singular & (np.diag(reml.covariance)[part.where] > 0.0))
+    return found
 
 
 def _column(values: np.ndarray | pd.DataFrame) -> np.ndarray:

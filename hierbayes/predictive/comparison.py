@@ -1,19 +1,23 @@
 r"""Which model predicts better: expected log predictive densities side by side.
 
 The difference between two models is a sum over what is left out, rows or groups, so its standard error is
-``sqrt(n var(d_i))`` with the n paired differences d_i, and both must have left out the same things. Weights are
-those of stacking (Yao, Vehtari, Simpson & Gelman 2018). A difference within its standard error says that the data do
-not tell the models apart, not that they are equally good (Sivula, Magnusson, Matamoros & Vehtari 2025).
+``sqrt(n var(d_i))`` with the n paired differences d_i, and both must have left out the same things. Where whole
+groups are left out and their rows scored one by one, d_i are the differences of whole groups, for the rows of one go
+up and down together; ArviZ's own table takes them for independent. Weights are those of stacking (Yao, Vehtari,
+Simpson & Gelman 2018). A difference within its standard error says that the data do not tell the models apart, not
+that they are equally good (Sivula, Magnusson, Matamoros & Vehtari 2025).
 """
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 
 from hierbayes.design import check_same_response
 from hierbayes.errors import ComparisonWarning, DataError, HierbayesError, ParetoWarning
@@ -24,11 +28,15 @@ if TYPE_CHECKING:
     from arviz_stats.utils import ELPDData
 
 TARGETS = ("row", "group")
+OF_PARTS = {"elpd", "se", "elpd_diff", "dse", "p_worse", "p_better"}
+"""What standard errors of sums over groups change in the table, by rounding if not in value."""
+PLAIN = "pseudo-bma"
+"""The method whose weights cost nothing, where these are not used."""
 
 
 def compare(
     models: Mapping[str, Posterior | ELPDData],
-    target: str = "row",
+    target: str | None = None,
     group: str | None = None,
     joint: bool = False,
     **options: Any,
@@ -39,8 +47,9 @@ def compare(
     ----------
     models : mapping of str to Fit or ELPDData
         At least two: fits, or what `Fit.loo`, `Fit.logo`, `Fit.reloo` or `Fit.kfold` returned.
-    target : {"row", "group"}, default "row"
-        What a fit has to predict: a new row of a known group (`Fit.loo`), or a new group (`Fit.logo`).
+    target : {"row", "group"}, optional
+        What a fit has to predict: a new row of a known group (`Fit.loo`, the default), or a new group (`Fit.logo`).
+        Scores that are given have to be of this target, if it is said.
     group : str, optional
         With ``target="group"``, the grouping factor; needed where a model has several.
     joint : bool, default False
@@ -51,7 +60,8 @@ def compare(
     Returns
     -------
     pandas.DataFrame
-        ArviZ's table, best model first: elpd_diff with its standard error dse, elpd, weight and so on.
+        ArviZ's table, best model first: elpd_diff with its standard error dse, elpd, weight and so on. Standard
+        errors are those of sums over groups where whole groups are left out.
 
     Raises
     ------
@@ -74,28 +84,40 @@ def compare(
     >>> hb.compare({"intercepts": intercepts, "slopes": slopes}).index.tolist()
     ['slopes', 'intercepts']
     """
-    if target not in TARGETS:
+    if target not in {None, *TARGETS}:
         raise ValueError(f"target must be 'row' or 'group', not {target!r}")
+    if not isinstance(models, Mapping):
+        raise ValueError('compare needs a name for every model; give a dict: hb.compare({"one": fit, "two": other}).')
     if len(models) < 2:
         raise ValueError(f"a comparison needs at least two models, not {len(models)}")
-    if target == "row" and (group is not None or joint):
+    if target != "group" and (group is not None or joint):
         raise ValueError("group= and joint= go with target='group'")
     import arviz as az
 
     fits = {name: model for name, model in models.items() if isinstance(model, Posterior)}
     _check_same_data(fits, target, group)
+    for name, model in models.items():
+        if name not in fits:
+            _check_target(name, model, target, group, joint)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ParetoWarning)  # said below, by model
-        scored = {name: loo(fit) if target == "row" else logo(fit, group, joint) for name, fit in fits.items()}
+        scored = {name: logo(fit, group, joint) if target == "group" else loo(fit) for name, fit in fits.items()}
     elpds: dict[str, Any] = {name: scored.get(name, model) for name, model in models.items()}
     _check_same_target(elpds)
     table: pd.DataFrame = az.compare(elpds, **options)
-    for sentence in [*_close(elpds), *_unreliable(elpds)]:
+    if (part := _part(elpds)) is not None:
+        summed = {name: _summed(elpd, part) for name, elpd in elpds.items()}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # said above
+            of_parts = az.compare(summed, **options | {"method": PLAIN})
+        for column in OF_PARTS & set(table.columns):
+            table[column] = of_parts[column]
+    for sentence in [*_close(elpds, part), *_unreliable(elpds)]:
         warnings.warn(sentence, ComparisonWarning, stacklevel=2)
     return table
 
 
-def _check_same_data(fits: Mapping[str, Posterior], target: str, group: str | None) -> None:
+def _check_same_data(fits: Mapping[str, Posterior], target: str | None, group: str | None) -> None:
     """Refuse fits of different rows, responses or, where groups are left out, groups."""
     for (first, one), (second, other) in _pairs(fits):
         check_same_response(one.design, other.design, (first, second))
@@ -110,14 +132,22 @@ def _groups(fit: Posterior, group: str | None) -> np.ndarray:
     return factor.levels.astype(str)[factor.codes]
 
 
+def _check_target(name: str, elpd: Any, target: str | None, group: str | None, joint: bool) -> None:
+    """Refuse a score of something else than what is asked for."""
+    if getattr(elpd, "elpd_i", None) is None:
+        raise HierbayesError(
+            f"{name!r} is a {type(elpd).__name__} without pointwise scores; give a Fit, or what fit.loo(), "
+            "fit.logo() or fit.kfold() returned."
+        )
+    own = getattr(elpd, "group", None)
+    other = target is not None and target != ("row" if own is None else "group")
+    if other or (group is not None and group != own) or (joint and not getattr(elpd, "joint", False)):
+        asked = f"target={target!r}" + (f", group={group!r}" if group else "") + (", joint=True" if joint else "")
+        raise HierbayesError(f"{name!r} leaves out {_left_out(elpd)}, which is not {asked}.")
+
+
 def _check_same_target(elpds: Mapping[str, Any]) -> None:
     """Refuse scores of different things."""
-    for name, elpd in elpds.items():
-        if getattr(elpd, "elpd_i", None) is None:
-            raise HierbayesError(
-                f"{name!r} is a {type(elpd).__name__} without pointwise scores; give a Fit, or what fit.loo(), "
-                "fit.logo() or fit.kfold() returned."
-            )
     for (first, one), (second, other) in _pairs(elpds):
         if (a := _left_out(one)) != (b := _left_out(other)):
             raise HierbayesError(f"{first!r} and {second!r} cannot be compared: one leaves out {a}, the other {b}.")
@@ -125,6 +155,17 @@ def _check_same_target(elpds: Mapping[str, Any]) -> None:
             raise HierbayesError(
                 f"{first!r} and {second!r} cannot be compared: they do not score the same {one.elpd_i.size} and "
                 f"{other.elpd_i.size} items; fit both to the same rows."
+            )
+        made_of, other_made_of = getattr(one, "source", None), getattr(other, "source", None)
+        if made_of is not None and other_made_of is not None and not made_of.same_data(other_made_of):
+            raise DataError(
+                f"{first!r} and {second!r} do not have the same response row by row ({made_of.response!r}, "
+                f"{other_made_of.response!r}); fit both to the same data frame."
+            )
+        fold, other_fold = getattr(one, "fold", None), getattr(other, "fold", None)
+        if fold is not None and other_fold is not None and not _same_parts(fold, other_fold):
+            raise HierbayesError(
+                f"{first!r} and {second!r} cannot be compared: the parts differ; use the same seed= or folds=."
             )
 
 
@@ -139,11 +180,31 @@ def _left_out(elpd: Any) -> str:
 
 
 def _same_items(one: Any, other: Any) -> bool:
-    """Whether the same rows or groups were left out, in the same parts."""
-    fold, other_fold = getattr(one, "fold", None), getattr(other, "fold", None)
+    """Whether the same rows or groups were scored."""
     labels, other_labels = (next(iter(each.elpd_i.coords.values()), None) for each in (one, other))
-    same_labels = labels is None or other_labels is None or np.array_equal(labels, other_labels)
-    return same_labels and (fold is None or other_fold is None or np.array_equal(fold, other_fold))
+    return labels is None or other_labels is None or np.array_equal(labels, other_labels)
+
+
+def _same_parts(fold: np.ndarray, other: np.ndarray) -> bool:
+    """Whether rows are left out together in both, whatever the parts are called."""
+    pairs = len(np.unique([fold, other], axis=1).T)
+    return len(np.unique(fold)) == len(np.unique(other)) == pairs
+
+
+def _part(elpds: Mapping[str, Any]) -> np.ndarray | None:
+    """Which scores go up and down together: the fewest parts that any of the models knows of."""
+    parts = [elpd.part for elpd in elpds.values() if getattr(elpd, "part", None) is not None]
+    return min(parts, key=lambda part: len(np.unique(part)), default=None)
+
+
+def _summed(elpd: Any, part: np.ndarray) -> Any:
+    """The scores of each part summed, and the standard error of that."""
+    from hierbayes.predictive.elpd import standard_error
+
+    new, scores = copy.copy(elpd), elpd.elpd_i.to_numpy().ravel()
+    new.elpd_i = xr.DataArray(np.bincount(part, scores), dims="part")
+    new.se = standard_error(scores, part, ddof=0 if hasattr(elpd, "n_folds") else 1)
+    return new
 
 
 def _pairs(models: Mapping[str, Any]) -> list[tuple[tuple[str, Any], tuple[str, Any]]]:
@@ -152,13 +213,15 @@ def _pairs(models: Mapping[str, Any]) -> list[tuple[tuple[str, Any], tuple[str, 
     return [(first, other) for other in others]
 
 
-def _close(elpds: Mapping[str, Any]) -> list[str]:
+def _close(elpds: Mapping[str, Any], part: np.ndarray | None) -> list[str]:
     """Which models the data do not tell from the best one."""
+    from hierbayes.predictive.elpd import standard_error
+
     (best, one), *others = sorted(elpds.items(), key=lambda item: -item[1].elpd)
     found = []
     for name, other in others:
         difference = one.elpd_i.to_numpy().ravel() - other.elpd_i.to_numpy().ravel()
-        total, error = difference.sum(), np.sqrt(difference.size * difference.var())
+        total, error = difference.sum(), standard_error(difference, part, ddof=0)
         if total <= error:
             found.append(
                 f"{best!r} is ahead of {name!r} by {total:.1f}, within the standard error of {error:.1f}: the data "
@@ -171,7 +234,8 @@ def _unreliable(elpds: Mapping[str, Any]) -> list[str]:
     """Where importance sampling failed."""
     return [
         f"Pareto k of {name!r} is above {elpd.good_k:.2f} for {int((elpd.pareto_k > elpd.good_k).sum())} of "
-        f"{elpd.pareto_k.size} scores; compare what fit.reloo() returns."
+        f"{elpd.pareto_k.size} scores; compare what "
+        f"fit.{'loo' if getattr(elpd, 'conditional', False) else 'reloo'}() returns."
         for name, elpd in elpds.items()
         if elpd.pareto_k is not None and elpd.good_k is not None and bool((elpd.pareto_k > elpd.good_k).any())
     ]

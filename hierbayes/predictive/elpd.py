@@ -4,9 +4,44 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 from arviz_stats.utils import ELPDDataLOO
+from numpy.typing import ArrayLike
+
+from hierbayes.predictive.source import Source
 
 ROW, GROUP = "row", "group"
+
+
+def standard_error(scores: ArrayLike, part: np.ndarray | None = None, ddof: int = 1) -> float:
+    """Standard error of a sum of scores.
+
+    Scores of rows that are left out together go up and down together, so that what counts is the variance of the
+    sums of the parts: ``sqrt(m var(sums))`` with m parts.
+
+    Parameters
+    ----------
+    scores : (items,) array
+        Log predictive densities, or their differences between two models.
+    part : (items,) array, optional
+        Label of the part that each belongs to; by default each score is a part of its own.
+    ddof : int, default 1
+        As of ``numpy.var``; ArviZ takes 0 for differences and for k-fold cross-validation.
+
+    Returns
+    -------
+    float
+        0 where there is but one part.
+
+    Examples
+    --------
+    >>> standard_error([1.0, 2.0, 3.0, 4.0], ddof=0), standard_error([1.0, 2.0, 3.0, 4.0], np.array([0, 0, 1, 1]), 0)
+    (2.23606797749979, 2.8284271247461903)
+    """
+    sums = np.asarray(scores, dtype=float).ravel()
+    if part is not None:
+        sums = np.bincount(np.unique(part, return_inverse=True)[1], sums)
+    return float(np.sqrt(len(sums) * sums.var(ddof=ddof))) if len(sums) > 1 else 0.0
 
 
 @dataclass(kw_only=True, repr=False)
@@ -25,6 +60,11 @@ class ELPD(ELPDDataLOO):
         Whether a group has one score for all its rows together, or a score for each of them.
     conditional : bool
         Whether the scores are conditional on draws of the random effects.
+    part : (items,) int array or None
+        Where the rows of a group are left out together but scored one by one, the group of each score: see
+        `standard_error`. None where each score is a part of its own.
+    source : Source or None
+        The fit that was scored.
     note : str
         The same in words.
     **more
@@ -35,6 +75,8 @@ class ELPD(ELPDDataLOO):
     group: str | None = None
     joint: bool = False
     conditional: bool = False
+    part: np.ndarray | None = None
+    source: Source | None = None
     note: str
 
     @property

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from arviz_stats.utils import ELPDDataLOOKFold
 
+from hierbayes.predictive.source import Source
+
 
 @dataclass(kw_only=True, repr=False)
 class KFoldELPD(ELPDDataLOOKFold):
@@ -18,12 +20,18 @@ class KFoldELPD(ELPDDataLOOKFold):
         Part in which each row was left out, from 0.
     group : str or None
         The grouping factor whose levels were left out as a whole.
+    part : (n,) int array or None
+        The level of each row, if there is such a factor: see `hierbayes.predictive.elpd.standard_error`.
+    source : Source or None
+        The fit that was cross-validated.
     **more
         As of ArviZ's ``ELPDDataLOOKFold``.
     """
 
     fold: np.ndarray
     group: str | None = None
+    part: np.ndarray | None = None
+    source: Source | None = None
 
     def _header(self) -> str:
         what = "rows" if self.group is None else f"whole levels of {self.group!r}"

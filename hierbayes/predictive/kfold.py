@@ -2,6 +2,10 @@
 
 A row is scored by ``p(y_i | y_-F, θ)``, averaged over the draws of the refit without the rows F of its part;
 everything but θ is integrated out. No importance sampling is needed.
+
+``p`` is the sum of ``log E[p(y_i | y_-F, θ)]`` over the draws of the fit, less that over those of the refit: how much
+the rows of F told about θ. ``arviz.loo_kfold`` instead takes the log likelihood of its wrapper under the fit as the
+first term, where a row is given all others rather than the other parts, so that its p is usually larger.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ import os
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike
 
@@ -20,6 +25,7 @@ from hierbayes.errors import suggest
 from hierbayes.estimates import Posterior
 from hierbayes.predictive.left_out import Predictive, log_sets
 from hierbayes.predictive.posterior_refits import cost, log_mean, refit_without
+from hierbayes.predictive.source import source
 from hierbayes.progress import bar
 from hierbayes.threads import parts
 
@@ -77,10 +83,13 @@ def kfold(
     progress: bool | None = None,
 ) -> KFoldELPD:
     """Cross-validate in k parts; arguments as of `hierbayes.Fit.kfold`."""
+    from hierbayes.predictive.elpd import standard_error
     from hierbayes.predictive.elpd_kfold import KFoldELPD
 
     if folds is None:
         fold = _dealt(fit.design, k, group, stratify, np.random.default_rng(seed))
+    elif group is not None or stratify is not None:
+        raise ValueError("folds= are parts of your own; give them without group= and stratify=, which deal parts")
     else:
         fold = _given(fit.design, folds)
         k = int(fold.max()) + 1
@@ -95,11 +104,11 @@ def kfold(
             elpd[rows] = _score(fit, refit, refit.thetas, rows)
             lpd[rows] = _score(fit, refit, fit.thetas, rows)
             advance(1)
-    sizes = fit.posterior.sizes
-    coords = {names.OBSERVATIONS: np.arange(fit.design.n)}
+    part, sizes = _whole_levels(fit.design, fold), fit.posterior.sizes
+    coords = {names.ROW: np.arange(fit.design.n)}
     return KFoldELPD(
         elpd=float(elpd.sum()),
-        se=float(np.sqrt(len(elpd) * elpd.var())),
+        se=standard_error(elpd, part, ddof=0),
         p=float((lpd - elpd).sum()),
         n_samples=sizes[names.CHAIN] * sizes[names.DRAW],
         n_data_points=len(elpd),
@@ -111,6 +120,8 @@ def kfold(
         p_kfold_i=xr.DataArray(lpd - elpd, coords, name="p_kfold_i"),
         fold=fold,
         group=group,
+        part=part,
+        source=source(fit),
     )
 
 
@@ -121,11 +132,23 @@ def _score(fit: Posterior, refit: Posterior, thetas: np.ndarray, rows: np.ndarra
     return np.concatenate([log_mean(known.log_new(fit.design.only(rows[chunk])).T) for chunk in chunks])
 
 
+def _whole_levels(design: Design, fold: np.ndarray) -> np.ndarray | None:
+    """Level of each row, of the factor with the fewest levels that are all left out as a whole."""
+    whole = [
+        factor
+        for factor in design.factors
+        if len(factor.levels) < design.n and len(np.unique([factor.codes, fold], axis=1).T) == len(factor.levels)
+    ]
+    return min(whole, key=lambda factor: len(factor.levels)).codes if whole else None
+
+
 def _given(design: Design, folds: ArrayLike) -> np.ndarray:
     """Parts that the user made, numbered from 0."""
     labels = np.asarray(folds)
     if labels.shape != (design.n,):
         raise ValueError(f"folds= needs one label for each of the {design.n} rows used, not shape {labels.shape}")
+    if missing := int(pd.isna(labels).sum()):
+        raise ValueError(f"folds= has no label for {missing} of the {design.n} rows; give each row a part")
     known, fold = np.unique(labels, return_inverse=True)
     if len(known) < 2:
         raise ValueError("folds= needs at least two parts")

@@ -2,7 +2,9 @@ r"""Log densities of rows and of groups that are left out, given all the others,
 
 The fixed effects (those with Normal or flat priors) and the random effects are integrated out, so that these are
 ``log p(yᵢ | y₋ᵢ, θ)`` and ``log p(y_j | y₋ⱼ, θ)``, in closed form (Bürkner, Gabry & Vehtari 2021). `log_rows`
-costs a sweep over the levels and a few operations a row for each draw; `hierbayes.kernel_left_out` says how.
+costs a sweep over the levels and a few operations a row for each draw; `hierbayes.kernel_left_out` says how. Where
+rounding leaves nothing of that closed form (a row that is almost alone in saying something of a coefficient), the row
+is taken out of the data, for an evaluation of the density a draw.
 
 A *set* of rows has the joint density ``p(y_S | y₋S, θ) = p(y | θ) / p(y₋S | θ)``, and its rows one by one
 ``p(yᵢ | y₋S, θ)``. For the levels of a single grouping factor both are closed forms in the level's own
@@ -12,7 +14,7 @@ cross-products (`log_groups`); any other set costs an evaluation of the density 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -27,6 +29,8 @@ from hierbayes.moments import rows_of
 from hierbayes.threads import parts, share
 
 EMPTY = np.empty((0, 0))
+LEFT = 1e-3
+"""Rows that leave less than this of the determinant of XᵀX are looked at."""
 
 
 @dataclass(frozen=True)
@@ -92,26 +96,53 @@ class Predictive:
             share(run, parts(self.draws, max(1, -(-self.draws // (4 * self.threads)))), self.threads)
 
     @cached_property
-    def _known(self) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of T_k [Z̃ X y] and diagonals of the T_k."""
-        design = self.marginal.design
-        rows = np.concatenate(rows_of(design, self.marginal.moments), axis=1)
+    def _known(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rows of T_k [Z̃ X y], diagonals of the T_k, and the rows without which flat priors leave a coefficient."""
+        design, moments = self.marginal.design, self.marginal.moments
+        rows = np.concatenate(rows_of(design, moments), axis=1)
+        alone = _alone(self.marginal, rows[:, moments.q : -1])
         if design.residual is None:
-            return rows[None], np.ones((1, design.n))
-        return np.array(list(design.residual.gram(rows))), design.residual.diagonals()
+            return rows[None], np.ones((1, design.n)), alone
+        return np.array(list(design.residual.gram(rows))), design.residual.diagonals(), alone
 
-    def log_rows(self, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
-        """Log density of each of some known rows given all other known rows, (rows, draws)."""
-        log_p = np.empty((len(self._indices(rows)), self.draws))
-        self._known_rows(rows, log_p, EMPTY, EMPTY)
+    def log_rows(self, rows: np.ndarray | slice = slice(None), strict: bool = True) -> np.ndarray:
+        """Log density of each of some known rows given all other known rows, (rows, draws).
+
+        Parameters
+        ----------
+        rows : int array, bool array or slice, default all
+        strict : bool, default True
+            Whether to refuse rows of which the others say nothing, or hardly anything; otherwise these are NaN.
+
+        Raises
+        ------
+        DataError
+            If the others do not determine the coefficients with flat priors.
+        """
+        rows, design = self._indices(rows), self.marginal.design
+        log_p = np.empty((len(rows), self.draws))
+        self._known_rows(rows, strict, log_p, EMPTY, EMPTY)
+        for at, lost, others in self._again(rows, log_p):
+            if design.residual is None:
+                log_p[at, lost] = others.log_new(design.only(rows[[at]]))
+            else:
+                log_p[at, lost] = self.log_density[lost] - others.log_density
+        self._check_rounding(rows, strict, log_p)
         return log_p
 
-    def predict(self, rows: np.ndarray | slice = slice(None)) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of each of some known rows given all others, (rows, draws) each."""
-        error = np.empty((len(self._indices(rows)), self.draws))
+    def predict(self, rows: np.ndarray | slice = slice(None), strict: bool = True) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of each of some known rows given all others, (rows, draws) each.
+
+        Arguments and errors are those of `log_rows`.
+        """
+        rows, design = self._indices(rows), self.marginal.design
+        error = np.empty((len(rows), self.draws))
         sd = np.empty_like(error)
-        self._known_rows(rows, EMPTY, error, sd)
-        return self.marginal.design.y[rows][:, None] - error, sd
+        self._known_rows(rows, strict, EMPTY, error, sd)
+        for at, lost, others in self._again(rows, sd) if design.residual is None else ():
+            error[at, lost], sd[at, lost] = others.predict_new(design.only(rows[[at]]))
+        self._check_rounding(rows, strict, sd)
+        return design.y[rows][:, None] - error, sd
 
     def log_new(self, new: Design) -> np.ndarray:
         """Log density of each of some rows that are not known, given those that are, (rows, draws).
@@ -123,16 +154,45 @@ class Predictive:
             independent of those of the known rows.
         """
         log_p = np.empty((new.n, self.draws))
-        W = np.concatenate(rows_of(new, self.marginal.moments), axis=1)
-        self._rows(new, W[None], np.ones((1, new.n)), False, log_p, EMPTY, EMPTY)
+        self._new_rows(new, log_p, EMPTY, EMPTY)
         return log_p
+
+    def predict_new(self, new: Design) -> tuple[np.ndarray, np.ndarray]:
+        """Response less mean, and standard deviation, of each of some rows as of `log_new`, (rows, draws) each."""
+        error = np.empty((new.n, self.draws))
+        sd = np.empty_like(error)
+        self._new_rows(new, EMPTY, error, sd)
+        return error, sd
+
+    def _new_rows(self, new: Design, *written: np.ndarray) -> None:
+        W = np.concatenate(rows_of(new, self.marginal.moments), axis=1)
+        self._rows(new, W[None], np.ones((1, new.n)), False, *written)
+
+    def _again(self, rows: np.ndarray, values: np.ndarray) -> Iterator[tuple[int, np.ndarray, Predictive]]:
+        """Where numbers of a row were lost in rounding: its position, the draws, and at these all rows but it."""
+        for at in np.flatnonzero(np.isnan(values).any(axis=1) & ~np.isin(rows, self._known[2])):
+            lost = np.flatnonzero(np.isnan(values[at]))
+            yield int(at), lost, Predictive(self.marginal.without(rows[[at]]), self.thetas[lost], self.threads)
+
+    def _check_rounding(self, rows: np.ndarray, strict: bool, values: np.ndarray) -> None:
+        if strict and len(lost := rows[np.isnan(values).any(axis=1)]):
+            raise DataError(
+                f"Row {_label(self.marginal.design, lost[0])} is almost the only one to say something of a "
+                "coefficient or a level, and its distribution given the others is lost in rounding; give narrower "
+                "priors."
+            )
 
     def _indices(self, rows: np.ndarray | slice) -> np.ndarray:
         return np.arange(self.marginal.design.n)[rows]
 
-    def _known_rows(self, rows: np.ndarray | slice, *written: np.ndarray) -> None:
-        rows = self._indices(rows)
-        W, diagonal = (np.ascontiguousarray(each[:, rows]) for each in self._known)
+    def _known_rows(self, rows: np.ndarray, strict: bool, *written: np.ndarray) -> None:
+        *known, alone = self._known
+        if strict and (refused := np.intersect1d(rows, alone)).size:
+            raise DataError(
+                f"Without row {_label(self.marginal.design, refused[0])} the remaining rows do not determine the "
+                "coefficients with flat or almost flat priors; give these narrower Normal priors."
+            )
+        W, diagonal = (np.ascontiguousarray(each[:, rows]) for each in known)
         self._rows(self.marginal.design.only(rows), W, diagonal, True, *written)
 
     def _rows(self, design: Design, W: np.ndarray, diagonal: np.ndarray, among: bool, *written: np.ndarray) -> None:
@@ -148,6 +208,22 @@ class Predictive:
             )  # fmt: skip
 
         self._share(run)
+
+
+def _alone(marginal: Marginal, X: np.ndarray) -> np.ndarray:
+    """Rows without which the others do not determine the coefficients with flat priors, from all rows of X."""
+    gram = X.T @ X
+    if not X.shape[1]:
+        return np.empty(0, dtype=np.int64)
+    # 1 - leverage is what leaving a row out leaves of the determinant: only where that is little can it be too little
+    leverage = np.einsum("ij,ij->i", X @ np.linalg.pinv(gram), X)
+    few = np.flatnonzero(leverage > 1.0 - LEFT)
+    return few[~marginal.determined(gram - X[few, :, None] * X[few, None, :])]
+
+
+def _label(design: Design, row: int) -> object:
+    """The user's name for a row."""
+    return row if design.row_labels is None else design.row_labels[row]
 
 
 def _places(marginal: Marginal, design: Design) -> tuple[np.ndarray, int, np.ndarray, np.ndarray, np.ndarray, int]:
@@ -199,6 +275,11 @@ def log_rows(
     -------
     (draws, rows) array
         ``log p(yᵢ | y₋ᵢ, θ)``, on the scale of the response.
+
+    Raises
+    ------
+    DataError
+        If the others do not determine the coefficients with flat priors.
 
     Examples
     --------
@@ -277,7 +358,7 @@ def _log_levels(
         level = factor.levels[chosen[np.flatnonzero(alone)[0]]]
         raise DataError(
             f"Without level {level!r} of {factor.name!r} the remaining rows do not determine the coefficients with "
-            "flat priors; give these Normal priors."
+            "flat or almost flat priors; give these narrower Normal priors."
         )
     root = np.ones(design.n) if design.weights is None else np.sqrt(design.weights)
     constants = np.array([np.log(root[a:b]).sum() for a, b in pairwise(starts)])
@@ -355,7 +436,7 @@ def seconds_of_sets(marginal: Marginal, thetas: np.ndarray, sets: int, threads: 
     took = np.inf
     for _ in range(2):  # the first time the compiled code is read from the disk
         started = time.perf_counter()
-        Predictive(marginal, few).log_rows(slice(1))
+        Predictive(marginal, few).log_new(marginal.design.only(np.arange(1)))
         took = min(took, time.perf_counter() - started)
     return took / len(few) * len(thetas) * sets / threads
 

@@ -36,6 +36,7 @@ from hierbayes.estimates import Posterior
 from hierbayes.predictive.left_out import Predictive, Scores, log_groups, seconds_of_sets
 from hierbayes.predictive.proposal import POINTS, Proposal, propose
 from hierbayes.predictive.psis import Smoothed, good_k, smooth
+from hierbayes.predictive.source import source
 from hierbayes.progress import bar
 from hierbayes.threads import parts
 
@@ -66,7 +67,7 @@ def loo(fit: Posterior, conditional: bool = False, refine: bool = True) -> ELPD:
     if refine and not conditional and (more := _propose(fit, found.k)) is not None:
         predictive = Predictive(fit.marginal, more.thetas, _threads())
         for rows in _row_chunks(fit, len(more.thetas), _uncertain(found.k, fit.design.n)):
-            _again(fit, found, rows, predictive.log_rows(rows), more)
+            _again(fit, found, rows, predictive.log_rows(rows, strict=False), more)
     if conditional:
         note = (
             "Each row is left out and predicted given draws of its random effects, which have seen it: importance "
@@ -79,7 +80,7 @@ def loo(fit: Posterior, conditional: bool = False, refine: bool = True) -> ELPD:
             if fit.design.factors
             else "Each row is left out and predicted from all others, fixed effects integrated."
         )
-    coords = {names.OBSERVATIONS: np.arange(fit.design.n)}
+    coords = {names.ROW: np.arange(fit.design.n)}
     return _result(fit, found, found.k, coords, "rows", target=ROW, conditional=conditional, note=note)
 
 
@@ -96,7 +97,9 @@ def logo(fit: Posterior, group: str | None = None, joint: bool = False, refine: 
         f"Each level of {factor.name!r} is left out with all its rows and predicted from the others, random and "
         f"fixed effects integrated: a new group, {how}.{alone if others else ''}"
     )
-    coords = {names.OBSERVATIONS: np.arange(fit.design.n)}
+    if not joint:
+        note += " The standard error is that of the sums of its groups."
+    coords = {names.ROW: np.arange(fit.design.n)}
     if joint:
         coords = {names.levels_dim(factor.name): factor.levels.astype(str)}
     return _result(
@@ -108,6 +111,7 @@ def logo(fit: Posterior, group: str | None = None, joint: bool = False, refine: 
         target=GROUP,
         group=factor.name,
         joint=joint,
+        part=None if joint else factor.codes,
         note=note,
     )
 
@@ -143,17 +147,34 @@ def _leave_groups(fit: Posterior, factor: Factor, joint: bool, refine: bool) -> 
     return found, of_rows
 
 
-def loo_pit(fit: Posterior) -> xr.DataArray:
-    """Probability integral transforms of left-out rows; as `hierbayes.Fit.loo_pit` says."""
-    pit = np.empty(fit.design.n)
-    predictive, r_eff, threads = _predictive(fit), relative_efficiency(fit), _threads()
-    for rows in _row_chunks(fit, len(fit.thetas)):
-        mean, sd = predictive.predict(rows)
-        z = (fit.design.y[rows][:, None] - mean) / sd
-        found = smooth(-0.5 * z * z - np.log(sd), r_eff, threads, weights=True)
-        assert found.log_weights is not None
-        pit[rows] = (np.exp(found.log_weights) * ndtr(z)).sum(axis=1)
-    return xr.DataArray(pit, {names.OBSERVATIONS: np.arange(fit.design.n)}, name=fit.design.response)
+def loo_pit(fit: Posterior, refine: bool = True) -> xr.DataArray:
+    """Probability integral transforms of left-out rows; arguments as of `hierbayes.Fit.loo_pit`."""
+    n = fit.design.n
+    pit = np.empty(n)
+    found = Smoothed(np.empty(n), np.empty(n), np.empty(n), None)
+    r_eff, threads = relative_efficiency(fit), _threads()
+    for rows, mean, sd in _integrated_means(fit):
+        z, log_p = _standardised(fit, rows, mean, sd)
+        some = smooth(log_p, r_eff, threads, weights=True)
+        found.elpd[rows], found.k[rows] = some.elpd, some.k
+        assert some.log_weights is not None
+        pit[rows] = (np.exp(some.log_weights) * ndtr(z)).sum(axis=1)
+    if refine and (more := _propose(fit, found.k)) is not None:
+        predictive = Predictive(fit.marginal, more.thetas, threads)
+        for rows in _row_chunks(fit, len(more.thetas), _uncertain(found.k, n)):
+            z, log_p = _standardised(fit, rows, *predictive.predict(rows, strict=False))
+            better, log_weights = _again(fit, found, rows, log_p, more)
+            pit[rows[better]] = (np.exp(log_weights[better]) * ndtr(z[better])).sum(axis=1)
+    _warn(fit, found.k, "rows", "transforms", "fit.loo().pareto_k tells which", stacklevel=4)
+    return xr.DataArray(pit, {names.ROW: np.arange(n)}, name=fit.design.response)
+
+
+def _standardised(
+    fit: Posterior, rows: np.ndarray, mean: np.ndarray, sd: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Standardised responses and log densities, (rows, draws) each, of Normal distributions."""
+    z = (fit.design.y[rows][:, None] - mean) / sd
+    return z, -0.5 * (z * z + LOG_2PI) - np.log(sd)
 
 
 def log_likelihood(fit: Posterior, target: Target = "row", group: str | None = None, seed: int = 0) -> xr.DataTree:
@@ -174,13 +195,12 @@ def log_likelihood(fit: Posterior, target: Target = "row", group: str | None = N
         groups["observed_data"] = xr.Dataset({"rows": (list(coords), sizes)}, coords)
         groups["log_likelihood"] = xr.Dataset({response: _of_draws(fit, values, coords)})
         return xr.DataTree.from_dict(groups)
-    coords = {names.OBSERVATIONS: np.arange(n)}
+    coords = {names.ROW: np.arange(n)}
     values, replicated = np.empty((n, len(fit.thetas))), np.empty((n, len(fit.thetas)))
     rng = np.random.default_rng(seed)
     means = _conditional_means(fit) if target == "conditional" else _integrated_means(fit)
     for rows, mean, sd in means:
-        z = (fit.design.y[rows][:, None] - mean) / sd
-        values[rows] = -0.5 * (z * z + LOG_2PI) - np.log(sd)
+        values[rows] = _standardised(fit, rows, mean, sd)[1]
         replicated[rows] = mean + sd * rng.standard_normal(mean.shape)
     groups["observed_data"] = xr.Dataset({response: (list(coords), fit.design.y)}, coords)
     groups["log_likelihood"] = xr.Dataset({response: _of_draws(fit, values, coords)})
@@ -258,8 +278,7 @@ def _integrated_means(fit: Posterior) -> Iterator[tuple[np.ndarray, np.ndarray, 
 
 def _conditional_rows(fit: Posterior) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     for rows, mean, sd in _conditional_means(fit):
-        z = (fit.design.y[rows][:, None] - mean) / sd
-        yield rows, -0.5 * (z * z + LOG_2PI) - np.log(sd)
+        yield rows, _standardised(fit, rows, mean, sd)[1]
 
 
 def _conditional_means(fit: Posterior) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -339,17 +358,32 @@ def _again(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Estimate some items with other draws, and keep what is better.
 
+    Parameters
+    ----------
+    fit : Posterior
+    found : Smoothed
+        Of all items; where an estimate is better its elpd and k are replaced, and its weights, which belong to the
+        draws of the fit, become NaN.
+    items : (items,) int array
+    log_p : (items, points) array
+        Log densities. An item with some that are not finite keeps its estimate, and zeros are written over them.
+    more : Proposal
+
     Returns
     -------
     better : (items,) bool array
-        Where k has become smaller, or is small; `found` then has the new estimates.
+        Where k has become smaller, or is small.
     log_weights : (items, points) array
     """
+    possible = np.isfinite(log_p).all(axis=1)
+    log_p[~possible] = 0.0
     some = smooth(log_p - more.log_ratio, relative_efficiency(fit), _threads(), weights=True)
     assert some.log_weights is not None
-    better = some.k < np.maximum(found.k[items], AGAIN)
+    better = possible & (some.k < np.maximum(found.k[items], AGAIN))
     found.k[items[better]] = some.k[better]
     found.elpd[items[better]] = log_sum(log_p + some.log_weights)[better]
+    if found.log_weights is not None:
+        found.log_weights[items[better]] = np.nan  # they belong to the draws of the fit
     return better, some.log_weights
 
 
@@ -385,37 +419,44 @@ def _result(
     **more: Any,
 ) -> ELPD:
     """Put together what ArviZ wants to see, and warn where it is not to be trusted."""
-    from hierbayes.predictive.elpd import ELPD
+    from hierbayes.predictive.elpd import ELPD, standard_error
 
     draws, n = len(fit.thetas), len(found.elpd)
-    limit = good_k(draws)
-    high = k > limit
-    if high.any():
-        warnings.warn(
-            f"{high.sum()} of {len(k)} {what} have a Pareto k above {limit:.2f} (the largest is {np.nanmax(k):.2f}), "
-            "so their scores may be off; "
-            + (
-                "fit.loo() without conditional=True integrates the random effects."
-                if more.get("conditional")
-                else "fit.reloo() refits without exactly these."
-            ),
-            ParetoWarning,
-            stacklevel=4,
-        )
+    advice = (
+        "fit.loo() without conditional=True integrates the random effects"
+        if more.get("conditional")
+        else "fit.reloo() refits without exactly these"
+    )
+    high = _warn(fit, k, what, "scores", advice, stacklevel=5)
     return ELPD(
         elpd=float(found.elpd.sum()),
-        se=float(np.sqrt(n * found.elpd.var(ddof=1))) if n > 1 else 0.0,
+        se=standard_error(found.elpd, more.get("part")),
         p=float((found.lpd - found.elpd).sum()),
         n_samples=draws,
         n_data_points=n,
         scale="log",
-        warning=bool(high.any()),
-        good_k=limit,
+        warning=high,
+        good_k=good_k(draws),
         elpd_i=xr.DataArray(found.elpd, coords, list(coords), name=fit.design.response),
         pareto_k=xr.DataArray(found.k, coords, list(coords), name="pareto_k"),
         log_weights=None if found.log_weights is None else _of_draws(fit, found.log_weights, coords),  # type: ignore[arg-type]
+        source=source(fit),
         **more,
     )
+
+
+def _warn(fit: Posterior, k: np.ndarray, what: str, made: str, advice: str, stacklevel: int) -> bool:
+    """Warn where importance sampling is not to be trusted; whether it is not."""
+    limit = good_k(len(fit.thetas))
+    high = k > limit
+    if high.any():
+        warnings.warn(
+            f"{high.sum()} of {len(k)} {what} have a Pareto k above {limit:.2f} (the largest is {np.nanmax(k):.2f}), "
+            f"so their {made} may be off; {advice}.",
+            ParetoWarning,
+            stacklevel=stacklevel,
+        )
+    return bool(high.any())
 
 
 def log_sum(values: np.ndarray) -> np.ndarray:

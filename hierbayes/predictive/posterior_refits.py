@@ -24,9 +24,6 @@ from hierbayes.nuts import draw
 from hierbayes.predictive.left_out import Predictive, log_groups, log_rows, log_sets
 from hierbayes.sampling import Run
 
-ROW = "row"
-"""Dimension of rows that are left out: ArviZ's refits use Bambi's name for something else."""
-
 
 @dataclass(frozen=True)
 class Cost:
@@ -147,7 +144,7 @@ class Target:
     @property
     def dim(self) -> str:
         """Name of the dimension of the items."""
-        return names.levels_dim(str(self.group)) if self.joint else ROW
+        return names.levels_dim(str(self.group)) if self.joint else names.ROW
 
     @property
     def alone(self) -> bool:

@@ -82,7 +82,7 @@ def smooth(log_p: np.ndarray, r_eff: float = 1.0, threads: int = 1, weights: boo
     Raises
     ------
     ValueError
-        If there are fewer than 25 draws.
+        If there are fewer than 25 draws, or a log density that is not finite.
     """
     log_p = np.ascontiguousarray(log_p, dtype=float)
     n, draws = log_p.shape
@@ -96,4 +96,9 @@ def smooth(log_p: np.ndarray, r_eff: float = 1.0, threads: int = 1, weights: boo
         kernel_psis.smooth(log_p[part], tail, elpd[part], lpd[part], k[part], log_weights[part])
 
     share(run, parts(n, max(1, -(-n // (4 * threads)))), threads)
+    if (bad := np.flatnonzero(np.isnan(lpd))).size:
+        raise ValueError(
+            f"importance sampling needs finite log densities, but {len(bad)} of {n} items have others (the first at "
+            f"position {bad[0]})"
+        )
     return Smoothed(elpd, lpd, k, log_weights if weights else None)

@@ -3,10 +3,16 @@
 A Pareto k above its threshold says that the posterior without a row or a group is too far from the posterior of all
 rows. What is said of these items is replaced, the others stay; nothing of the size rows x draws is made.
 
-A refit without the item gives draws of that posterior. A row, or a group scored as a whole, then has its predictive
-density from these draws and those of the fit together (`hierbayes.evidence.bennett`), for the plain average over
-the refit alone has a large error just where the item is surprising. The rows of a group that is left out are scored
-one by one, by the plain average.
+A refit without the items F gives draws of that posterior. A row, or a group scored as a whole, has the predictive
+density ``p(y_F | y_-F) = Z/Z₋``, the ratio of the normalising constants of the posteriors with and without it. Each
+is estimated by bridge sampling from its own draws (`hierbayes.evidence.bridge`), so that it does not matter whether
+the two posteriors overlap: where the item is surprising they need not, and any average over the draws of one, or of
+both, is then wrong by an amount that its own error does not show. Only for priors that are not compiled it is an
+average over both (`hierbayes.evidence.bennett`). The rows of a group that is left out are scored one by one, by the
+plain average over the refit; where its error is above `EXACT`, by the same ratio, which takes one more refit, without
+the other rows of the group.
+
+Pareto k becomes 0 where the Monte Carlo error is at most `EXACT`; elsewhere it stays, and is warned of.
 """
 
 from __future__ import annotations
@@ -18,16 +24,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hierbayes.errors import HierbayesError, ParetoWarning
+from hierbayes.errors import HierbayesError, ParetoWarning, PriorError
 from hierbayes.estimates import Posterior
 from hierbayes.evidence.bennett import log_ratio, relative_error
-from hierbayes.predictive.posterior_refits import Cost, Target, cost, log_mean
+from hierbayes.evidence.marginal_likelihood import bridged
+from hierbayes.predictive.posterior_refits import Cost, Target, cost, log_mean, refit_without
+from hierbayes.predictive.source import source
 from hierbayes.progress import bar
 
 if TYPE_CHECKING:
     from hierbayes.predictive.elpd import ELPD
 
 logger = logging.getLogger("hierbayes")
+EXACT = 0.1
+"""Monte Carlo error up to which a score by a refit counts as exact."""
 
 
 def high(elpd: ELPD, k_threshold: float | None = None) -> np.ndarray:
@@ -65,20 +75,45 @@ def reloo(fit: Posterior, elpd: ELPD, k_threshold: float | None = None, progress
     values, errors = np.empty(len(items)), np.empty(len(items))
     with bar(str(expected), expected.refits, progress) as advance:
         wrapper = GaussianWrapper(fit, target.group, target.joint, items, advance)
-        above = wrapper.log_likelihood.to_numpy()
+        above, whole = wrapper.log_likelihood.to_numpy(), _log_integral(fit) if target.alone else None
         for together in np.unique(sets):
             which = np.flatnonzero(sets == together)
             kept, excluded = wrapper.sel_observations(which)
-            refit = wrapper.get_inference_data(wrapper.sample(kept))
-            below = wrapper.log_likelihood__i(excluded, refit).to_numpy()
+            refit = wrapper.sample(kept)
+            if whole is not None:
+                without, error = bridged(refit)
+                values[which], errors[which] = whole[0] - without, np.hypot(whole[1], error)
+                continue
+            below = wrapper.log_likelihood__i(excluded, wrapper.get_inference_data(refit)).to_numpy()
             for column, at in enumerate(which):
                 own = below[..., column]
                 if target.alone:
                     values[at], errors[at] = log_ratio(own, above[..., at])
                 else:
                     values[at], errors[at] = log_mean(own.ravel()), relative_error(own)
+                    if errors[at] > EXACT and (one := _log_integral(refit)) is not None:
+                        others = np.setdiff1d(target.rows(items[[at]]), items[at])
+                        more, error = bridged(refit_without(fit, others) if len(others) else fit)
+                        values[at], errors[at] = more - one[0], np.hypot(one[1], error)
+    inexact = ~(errors <= EXACT)
+    if inexact.any():
+        warnings.warn(
+            f"The Monte Carlo error of {inexact.sum()} of {len(items)} scores by refits is above {EXACT} (the "
+            f"largest is {errors.max():.2g}), so their Pareto k stays; take more draws in the fit.",
+            ParetoWarning,
+            stacklevel=3,
+        )
+    k = np.where(inexact, elpd.pareto_k.to_numpy()[items], 0.0)
     note = f"Exact refits of {len(items)}, each within a Monte Carlo error of {errors.max():.2g}."
-    return _replaced(elpd, items, values, np.zeros(len(items)), note)
+    return _replaced(elpd, items, values, k, note)
+
+
+def _log_integral(fit: Posterior) -> tuple[float, float] | None:
+    """Log of the normalising constant and its error, None for priors that are not compiled."""
+    try:
+        return bridged(fit)
+    except PriorError:
+        return None
 
 
 def moment_match(fit: Posterior, elpd: ELPD, k_threshold: float | None = None) -> ELPD:
@@ -130,20 +165,29 @@ def target_of(fit: Posterior, elpd: ELPD) -> Target:
     Raises
     ------
     HierbayesError
-        If it has other rows or groups than the fit.
+        If it is not what leave-one-out of this fit returned, or is conditional on the random effects.
     """
-    target = Target(fit.design, elpd.group, elpd.joint)
-    if len(elpd.elpd_i) != target.size:
-        what = "levels" if target.joint else "rows"
+    from hierbayes.predictive.elpd import ELPD
+
+    if not isinstance(elpd, ELPD):
+        raise HierbayesError(f"A {type(elpd).__name__} cannot be mended; give what fit.loo() or fit.logo() returned.")
+    if (made_of := elpd.source) is not None and made_of != (own := source(fit)):
+        shape = f" of {made_of.rows} rows" if made_of.rows != own.rows else ""
         raise HierbayesError(
-            f"This elpd has {len(elpd.elpd_i)} {what} and the fit {target.size}; give what fit.loo() or fit.logo() "
-            "returned for the same fit."
+            f"This elpd is one of another fit{shape}; give what fit.loo() or fit.logo() returned for the same fit."
         )
-    return target
+    if elpd.conditional:
+        raise HierbayesError(
+            "This elpd is conditional on draws of the random effects, which refits and moment matching integrate; "
+            "use fit.loo()."
+        )
+    return Target(fit.design, elpd.group, elpd.joint)
 
 
 def _replaced(elpd: ELPD, items: np.ndarray, values: np.ndarray, k: np.ndarray, note: str) -> ELPD:
     """All items, some of them replaced."""
+    from hierbayes.predictive.elpd import standard_error
+
     new = copy.copy(elpd)
     new.elpd_i, new.pareto_k, new.influence_pareto_k = elpd.elpd_i.copy(), elpd.pareto_k.copy(), elpd.pareto_k
     new.elpd_i[items], new.pareto_k[items] = values, k
@@ -151,7 +195,7 @@ def _replaced(elpd: ELPD, items: np.ndarray, values: np.ndarray, k: np.ndarray, 
         new.log_weights = elpd.log_weights.copy()
         new.log_weights[..., items] = np.nan
     new.elpd = float(new.elpd_i.sum())
-    new.se = float(np.sqrt(new.n_data_points * new.elpd_i.var(ddof=1)))
+    new.se = standard_error(new.elpd_i.to_numpy(), elpd.part)
     new.p = elpd.p + elpd.elpd - new.elpd
     new.warning = bool((new.pareto_k > new.good_k).any())
     new.note = f"{elpd.note}\n{note}"

@@ -4,6 +4,10 @@
 to score what was taken out. Here the posterior of θ is sampled again and everything else stays integrated
 (`hierbayes.predictive.posterior_refits`), so that what was left out is scored in closed form.
 
+``az.reloo`` takes the plain average of that score over the draws of the refit. Where an item is so surprising that
+the posterior with it is far from that without, the average hangs on a few draws and can be off by many units; that of
+`Fit.reloo` does not (`hierbayes.predictive.reloo`).
+
 Moment matching (Paananen, Piironen, Bürkner & Vehtari 2021) moves the draws by affine maps of the unconstrained
 parameters; it needs their log posterior density and the log likelihood of one item at any of them.
 """
@@ -31,6 +35,9 @@ PARAMETER = "unconstrained_parameter"
 
 class GaussianWrapper(SamplingWrapper):
     """Refits of a fit without some of its rows or groups, for ArviZ.
+
+    ``az.reloo`` scores an item by the plain average over the draws of the refit, which is inaccurate where the item
+    is very surprising; `Fit.reloo` is not.
 
     Parameters
     ----------

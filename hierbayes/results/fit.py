@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from hierbayes.predictive.elpd import ELPD
     from hierbayes.predictive.elpd_kfold import KFoldELPD
     from hierbayes.predictive.wrapper import GaussianWrapper
+from hierbayes.results.elsewhere import refuse
 from hierbayes.results.reml_fit import RemlFit
 
 
@@ -55,6 +56,11 @@ class Fit(Posterior):
 
     reml: RemlFit
 
+    if not TYPE_CHECKING:  # a type checker goes by the names that exist
+
+        def __getattr__(self, name: str) -> object:
+            return refuse(self, name, RemlFit, f"{name} belongs to the REML fit: fit.reml.{{call}}")
+
     def loo(self, conditional: bool = False, refine: bool = True) -> ELPD:
         """Leave-one-out cross-validation of rows, with the random and the fixed effects integrated out.
 
@@ -65,8 +71,9 @@ class Fit(Posterior):
             often unusable where levels have few rows.
         refine : bool, default True
             Estimate rows with uncertain weights (Pareto k above 0.3; of small data all rows) a second time, with
-            draws that reach further than the posterior, and keep the better estimate. False is plain importance
-            sampling with the draws of the fit.
+            draws that reach further than the posterior, and keep the better estimate; ``log_weights``, which belong
+            to the draws of the fit, are NaN for these rows. False is plain importance sampling with the draws of
+            the fit, and keeps the weights.
 
         Returns
         -------
@@ -79,6 +86,8 @@ class Fit(Posterior):
         ------
         HierbayesError
             With ``conditional=True``, if draws of the random effects were not kept or residuals are correlated.
+        DataError
+            If the rows without some row do not determine a coefficient with a flat prior.
 
         Warns
         -----
@@ -116,7 +125,8 @@ class Fit(Posterior):
         Returns
         -------
         ELPD
-            As of `loo`; pointwise over rows, or over levels if joint. Each row carries the Pareto k of its group.
+            As of `loo`; pointwise over rows, or over levels if joint. Each row carries the Pareto k of its group,
+            and ``se`` is that of the sums of the groups: rows that are left out together err together.
 
         Raises
         ------
@@ -148,8 +158,13 @@ class Fit(Posterior):
         """
         return logo(self, group, joint, refine)
 
-    def loo_pit(self) -> xr.DataArray:
+    def loo_pit(self, refine: bool = True) -> xr.DataArray:
         """Probability integral transform of every row under its leave-one-out predictive distribution.
+
+        Parameters
+        ----------
+        refine : bool, default True
+            As in `loo`.
 
         Returns
         -------
@@ -157,15 +172,25 @@ class Fit(Posterior):
             (n,) between 0 and 1, uniform if the model is right: ``Σ w Φ((yᵢ - mean)/sd)`` with the Gaussian
             predictive distributions of `loo`, not with simulated responses.
 
+        Raises
+        ------
+        DataError
+            As `loo`.
+
+        Warns
+        -----
+        ParetoWarning
+            If Pareto k is too high for some rows.
+
         Examples
         --------
         >>> import hierbayes as hb
         >>> model = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff"))
         >>> pit = model.fit(draws=500, seed=1, progress=False).loo_pit()
-        >>> pit.sizes["__obs__"], bool(((pit > 0) & (pit < 1)).all())
+        >>> pit.sizes["row"], bool(((pit > 0) & (pit < 1)).all())
         (30, True)
         """
-        return loo_pit(self)
+        return loo_pit(self, refine)
 
     def log_likelihood(self, target: Target = "row", group: str | None = None, seed: int = 0) -> xr.DataTree:
         """Draws of log predictive densities in the groups that ArviZ's own functions read.
@@ -242,12 +267,12 @@ class Fit(Posterior):
         Returns
         -------
         ELPD
-            Pareto k is 0 where the score is exact; the rest is as it was.
+            Pareto k is 0 where the score is exact, to a Monte Carlo error of 0.1; the rest is as it was.
 
         Raises
         ------
         HierbayesError
-            If the elpd is not one of this fit.
+            If the elpd is not one of this fit, or is conditional on the random effects.
         DataError
             If the rows that remain do not determine a coefficient with a flat prior.
 
@@ -255,6 +280,8 @@ class Fit(Posterior):
         -----
         ConvergenceWarning
             If a refit is not to be trusted.
+        ParetoWarning
+            If the Monte Carlo error of some score is larger; its Pareto k stays as it was.
 
         Notes
         -----
@@ -289,8 +316,8 @@ class Fit(Posterior):
         Raises
         ------
         HierbayesError
-            If the elpd is not one of this fit or scores rows of left-out groups one by one, or if a prior is one
-            that only the PyMC graph knows.
+            If the elpd is not one of this fit, is conditional on the random effects or scores rows of left-out groups
+            one by one, or if a prior is one that only the PyMC graph knows.
 
         Warns
         -----
@@ -339,7 +366,7 @@ class Fit(Posterior):
         stratify : str, optional
             Deal the rows so that every part has its share of every level of this grouping factor.
         folds : (n,) array, optional
-            Parts of your own, one label a row used, instead of the first three.
+            Parts of your own, one label a row used, instead of the first three and `seed`.
         seed : int, default 0
             Of the dealing.
         progress : bool, optional
@@ -348,12 +375,15 @@ class Fit(Posterior):
         Returns
         -------
         KFoldELPD
-            ArviZ's ``ELPDDataLOOKFold``, pointwise over the rows, with the part of each row in ``fold``.
+            ArviZ's ``ELPDDataLOOKFold``, pointwise over the rows, with the part of each row in ``fold``. ``p`` is how
+            much better a row is predicted, from the same other parts, by the θ that all rows were fitted to than by
+            those of the refit: it counts what is not integrated, as that of `loo` does. That of ``arviz.loo_kfold``
+            has another first term, whatever its wrapper gave as log likelihood.
 
         Raises
         ------
         ValueError
-            If k, a factor or the parts are impossible.
+            If k, a factor or the parts are impossible, or `folds` comes with `group` or `stratify`.
         DataError
             If correlated residuals of one series would be parted, or the rows that remain do not determine a
             coefficient with a flat prior.
@@ -441,9 +471,9 @@ class Fit(Posterior):
     def check(self, seed: int = 0) -> Check:
         """Ask everything that stands between the posterior and its conclusions, and answer in words and numbers.
 
-        Convergence, energy, sensitivity to the prior, priors that are hugged or far too wide, replicates of every
-        level; each with a severity, the figure and what to do next. ``fit.reml.check()`` asks about residuals,
-        influence and collinearity.
+        Convergence, energy, sensitivity to the prior, priors that overrule the data, are hugged or far too wide,
+        replicates of every level; and, of the REML fit, residuals, random effects, boundary, collinearity and
+        influence; each with a severity, the figure and what to do next.
 
         Parameters
         ----------

@@ -15,6 +15,7 @@ from scipy import stats
 from hierbayes import names
 from hierbayes.checks.check import Check
 from hierbayes.checks.check_reml import check_estimate
+from hierbayes.checks.identification import indistinct
 from hierbayes.checks.influence import influence
 from hierbayes.checks.residuals import residuals_table
 from hierbayes.covariance import correlation
@@ -28,17 +29,16 @@ from hierbayes.estimates import (
     checked,
     variance_rows,
 )
-from hierbayes.inference.bootstrap import Bootstrap, Statistic, bootstrap
+from hierbayes.inference.bootstrap import Bootstrap, Statistic, bootstrap, replicates_of
 from hierbayes.inference.contrasts import Df, Inference, anova, coefficient_tests, inference, joint_test, t_tests
 from hierbayes.inference.criteria import criteria
 from hierbayes.inference.hypotheses import Contrasts
 from hierbayes.inference.profile import Profile
+from hierbayes.inference.random_effects import ranova
 from hierbayes.inference.simulation import simulate
+from hierbayes.results.elsewhere import refuse
 from hierbayes.variance.tables import design_effect, icc, r2, variance_partition
 from hierbayes.wald import variance_intervals
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -85,6 +85,13 @@ class RemlFit(Estimate):
     >>> round(reml.criterion, 4), reml.singular
     (1743.6283, False)
     """
+
+    if not TYPE_CHECKING:  # a type checker goes by the names that exist
+
+        def __getattr__(self, name: str) -> object:
+            from hierbayes.results.fit import Fit
+
+            return refuse(self, name, Fit, f"{name} belongs to a posterior: model.fit().{{call}}")
 
     def tidy(self, conf_level: float = 0.95, df: Df = "satterthwaite") -> pd.DataFrame:
         """Estimates as one table.
@@ -238,6 +245,47 @@ class RemlFit(Estimate):
         """
         return anova(self, self._inference(df))
 
+    def ranova(self, simulate: int = 0, seed: int | None = None, progress: bool | None = None) -> pd.DataFrame:
+        """Test every random effect by a likelihood ratio against the model without it, the only one too.
+
+        Parameters
+        ----------
+        simulate : int, default 0
+            Draw so many responses from each smaller model for its p-value, as `hierbayes.lrt` does.
+        seed : int, optional
+            For `simulate`.
+        progress : bool, optional
+            Show a progress bar for `simulate`; by default if somebody is watching.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row for the model and for each model without an effect; see
+            `hierbayes.inference.random_effects.ranova`.
+
+        Raises
+        ------
+        DataError
+            If the model has no random effects.
+        ValueError
+            If `simulate` is not a whole number.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If a comparison is not to be trusted.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> reml = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff")).reml()
+        >>> reml.ranova()[["term", "n_par", "loglik", "chisq", "df", "p_value"]].round(4)
+                  term  n_par    loglik  chisq   df  p_value
+        0       <none>      3 -159.8271    NaN  NaN      NaN
+        1  (1 | Batch)      2 -163.0116  6.369  1.0   0.0058
+        """
+        return ranova(self, simulate, seed, progress)
+
     def criteria(self) -> pd.DataFrame:
         """Information criteria, and what each counts: AIC, AICc, BIC and the conditional AIC.
 
@@ -324,7 +372,7 @@ class RemlFit(Estimate):
         Raises
         ------
         ValueError
-            For another method, or a level that is not between 0 and 1.
+            For another method, a bootstrap of another fit, or a level that is not between 0 and 1.
 
         Warns
         -----
@@ -345,7 +393,7 @@ class RemlFit(Estimate):
         if method == "profile":
             return self.profile().confint(conf_level)
         if method == "bootstrap":
-            return (bootstrap if isinstance(bootstrap, Bootstrap) else self.bootstrap(bootstrap)).confint(conf_level)
+            return replicates_of(self, bootstrap).confint(conf_level)
         if method != "wald":
             raise ValueError(f"method must be 'profile', 'wald' or 'bootstrap', not {method!r}")
         return self.tidy(conf_level).assign(method="wald", note="")[INTERVALS]
@@ -575,16 +623,16 @@ class RemlFit(Estimate):
         """
         return residuals_table(self)
 
-    def influence(self, group: str | None = None, refit: bool | Sequence[str] = False) -> pd.DataFrame:
+    def influence(self, group: str | None = None, refit: bool | str | Sequence[str] = False) -> pd.DataFrame:
         """Change of the fixed effects when one level after another is left out, exactly.
 
         Parameters
         ----------
         group : str, optional
             Grouping factor; needed where there are several.
-        refit : bool or sequence of str, default False
+        refit : bool, str or sequence of str, default False
             False holds the variances at their estimates (one pass for a single grouping factor); True estimates
-            them again without each level; levels do so for these alone.
+            them again without each level; a level or a list of them does so for these alone.
 
         Returns
         -------
@@ -595,6 +643,8 @@ class RemlFit(Estimate):
         ------
         DataError
             If `group` or a level does not exist, or if there are several factors and none is named.
+        ValueError
+            If `group` is not a name, or `refit` neither True, False nor levels.
 
         Examples
         --------
@@ -609,8 +659,9 @@ class RemlFit(Estimate):
     def check(self) -> Check:
         """Ask everything that stands between the fit and its conclusions, and answer in words and numbers.
 
-        Convergence, boundary, residuals (shape, outliers, spread), normality of random effects, collinearity,
-        influence of single levels; each with a severity, the figure and what to do next.
+        Convergence, boundary, variances that cannot be told apart, residuals (shape, outliers, spread), normality of
+        random effects, collinearity, influence of single levels; each with a severity, the figure and what to do
+        next.
 
         Returns
         -------
@@ -634,5 +685,6 @@ class RemlFit(Estimate):
                 index=False, na_rep="", float_format=lambda v: f"{v:.4g}"
             ),
             self.message,
+            *filter(None, [indistinct(self)[0]]),
         ]
         return "\n".join(lines)

@@ -30,8 +30,7 @@ from scipy import sparse
 from hierbayes import names
 from hierbayes.design import Design
 from hierbayes.estimates import FIXED, VARIANCE, Estimate, Posterior, variance_rows
-from hierbayes.inference.bootstrap import Bootstrap
-from hierbayes.inference.bootstrap import bootstrap as refit_many
+from hierbayes.inference.bootstrap import Bootstrap, replicates_of
 
 CHUNK = 2_000_000
 """Random effects that are looked at in one go."""
@@ -160,12 +159,9 @@ def replicated(estimate: Estimate, bootstrap: Bootstrap | int) -> Variances:
     ValueError
         If the bootstrap is of another fit.
     """
-    if not isinstance(bootstrap, Bootstrap):
-        bootstrap = refit_many(estimate, bootstrap)
-    if bootstrap.estimate.design is not estimate.design or bootstrap.estimate.method != estimate.method:
-        raise ValueError("bootstrap must be one of this fit, made by its own bootstrap()")
-    good = np.isfinite(bootstrap.sigma)
-    return variances(estimate.design, bootstrap.fixef[good], bootstrap.covariance[good], bootstrap.sigma[good])
+    made = replicates_of(estimate, bootstrap)
+    good = np.isfinite(made.sigma)
+    return variances(estimate.design, made.fixef[good], made.covariance[good], made.sigma[good])
 
 
 def fitted_variances(fit: Posterior) -> Iterator[np.ndarray]:
