@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 from scipy import stats
+from test_posterior import CASES
 
 import hierbayes as hb
 from hierbayes.errors import ConvergenceWarning, DataError, HierbayesError, ParetoWarning
@@ -24,7 +25,6 @@ from hierbayes.predictive.kfold import fold_of_rows
 from hierbayes.predictive.posterior_refits import Target, cost, log_mean, refit_without
 from hierbayes.predictive.wrapper import GaussianWrapper
 from hierbayes.priors import Prior
-from tests.test_posterior import CASES
 
 ERRORS = 4.0
 """Monte Carlo standard errors between an estimate and the exact value, at most."""
