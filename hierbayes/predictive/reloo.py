@@ -5,12 +5,12 @@ rows. What is said of these items is replaced, the others stay; nothing of the s
 
 A refit without the items F gives draws of that posterior. A row, or a group scored as a whole, has the predictive
 density ``p(y_F | y_-F) = Z/Z₋``, the ratio of the normalising constants of the posteriors with and without it. Each
-is estimated by bridge sampling from its own draws (`hierbayes.evidence.bridge`), so that it does not matter whether
-the two posteriors overlap: where the item is surprising they need not, and any average over the draws of one, or of
-both, is then wrong by an amount that its own error does not show. Only for priors that are not compiled it is an
-average over both (`hierbayes.evidence.bennett`). The rows of a group that is left out are scored one by one, by the
-plain average over the refit; where its error is above `EXACT`, by the same ratio, which takes one more refit, without
-the other rows of the group.
+is estimated by bridge sampling from its own draws (`hierbayes.evidence.bridge`), or, with all items in and few
+variance parameters, by quadrature, so that it does not matter whether the two posteriors overlap: where the item is
+surprising they need not, and any average over the draws of one, or of both, is then wrong by an amount that its own
+error does not show. Only for priors that are not compiled it is an average over both (`hierbayes.evidence.bennett`).
+The rows of a group that is left out are scored one by one, by the plain average over the refit; where its error is
+above `EXACT`, by the same ratio, which takes one more refit, without the other rows of the group.
 
 Pareto k becomes 0 where the Monte Carlo error is at most `EXACT`; elsewhere it stays, and is warned of.
 """
@@ -20,6 +20,7 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,9 +29,11 @@ from hierbayes.errors import HierbayesError, ParetoWarning, PriorError
 from hierbayes.estimates import Posterior
 from hierbayes.evidence.bennett import log_ratio, relative_error
 from hierbayes.evidence.marginal_likelihood import bridged
+from hierbayes.evidence.quadrature import quadrature
 from hierbayes.predictive.posterior_refits import Cost, Target, cost, log_mean, refit_without
 from hierbayes.predictive.source import source
 from hierbayes.progress import bar
+from hierbayes.sampling import make_target
 
 if TYPE_CHECKING:
     from hierbayes.predictive.elpd import ELPD
@@ -38,6 +41,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("hierbayes")
 EXACT = 0.1
 """Monte Carlo error up to which a score by a refit counts as exact."""
+CHEAP = 4
+"""With up to so many variance parameters the constant of the fit itself is found by quadrature."""
 
 
 def high(elpd: ELPD, k_threshold: float | None = None) -> np.ndarray:
@@ -75,7 +80,7 @@ def reloo(fit: Posterior, elpd: ELPD, k_threshold: float | None = None, progress
     values, errors = np.empty(len(items)), np.empty(len(items))
     with bar(str(expected), expected.refits, progress) as advance:
         wrapper = GaussianWrapper(fit, target.group, target.joint, items, advance)
-        above, whole = wrapper.log_likelihood.to_numpy(), _log_integral(fit) if target.alone else None
+        above, whole = wrapper.log_likelihood.to_numpy(), _whole(fit) if target.alone else None
         for together in np.unique(sets):
             which = np.flatnonzero(sets == together)
             kept, excluded = wrapper.sel_observations(which)
@@ -106,6 +111,16 @@ def reloo(fit: Posterior, elpd: ELPD, k_threshold: float | None = None, progress
     k = np.where(inexact, elpd.pareto_k.to_numpy()[items], 0.0)
     note = f"Exact refits of {len(items)}, each within a Monte Carlo error of {errors.max():.2g}."
     return _replaced(elpd, items, values, k, note)
+
+
+def _whole(fit: Posterior) -> tuple[float, float] | None:
+    """The same of the fit itself, without Monte Carlo error where that is cheap: it enters every score."""
+    if make_target(fit.marginal, fit.priors).table is not None and fit.marginal.dim <= CHEAP:
+        with suppress(HierbayesError):
+            found = quadrature(fit.marginal, fit.priors)
+            if found.error < 0.01 * EXACT:
+                return found.log_integral, found.error
+    return _log_integral(fit)
 
 
 def _log_integral(fit: Posterior) -> tuple[float, float] | None:
