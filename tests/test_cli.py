@@ -327,6 +327,15 @@ def test_names_of_the_command_line_are_not_columns():
 # --- interruption -----------------------------------------------------------------------------
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C raises, even where the tests themselves run in the background and ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_fit_returns_nothing_in_part():
     interrupt = iter([lambda: os.kill(os.getpid(), signal.SIGINT)])
     model = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff"))
@@ -339,6 +348,7 @@ def test_control_c_ends_a_running_command():
     code = (
         "import os, signal, threading\n"
         "from hierbayes import cli, model\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "whole = model.Model.fit\n"
         "def fit(self, *args, **kwargs):\n"
         "    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
