@@ -300,3 +300,13 @@ def test_fits_offer_the_tables(ask):
     function = {"icc": icc, "r2": r2, "design_effect": design_effect, "variance_partition": variance_partition}[ask]
     pd.testing.assert_frame_equal(getattr(made.fit, ask)(), function(made.fit))
     pd.testing.assert_frame_equal(getattr(made.reml, ask)(), function(made.reml))
+
+
+def test_variances_and_shares_are_of_one_bootstrap(monkeypatch):
+    from hierbayes.inference import bootstrap as module
+
+    made, whole = [], module.bootstrap
+    monkeypatch.setattr(module, "bootstrap", lambda *given: made.append(whole(*given)) or made[-1])
+    reml = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff")).reml()
+    assert reml.variance_partition(20)["share_low"].notna().all()
+    assert len(made) == 1

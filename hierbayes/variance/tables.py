@@ -40,7 +40,7 @@ from hierbayes import names
 from hierbayes.design import Design
 from hierbayes.errors import DataError
 from hierbayes.estimates import Estimate, Posterior, checked
-from hierbayes.inference.bootstrap import Bootstrap
+from hierbayes.inference.bootstrap import Bootstrap, replicates_of
 from hierbayes.variance.components import Variances, fitted_variances, replicated, variances_of
 
 ALL = "all"
@@ -220,6 +220,8 @@ def variance_partition(
     3  residual     NaN    0.3024  0.0637
     """
     columns = ["component", "group"]
+    if isinstance(result, Estimate) and bootstrap is not None:
+        bootstrap = replicates_of(result, bootstrap)  # one for variances and shares
     made = _table(_partition, columns, result, bootstrap, conf_level)
     made = made.set_axis([*columns, "variance", "variance_std_error", "variance_low", "variance_high"], axis=1)
     shares = _table(_shares, columns, result, bootstrap, conf_level)[SUMMARY]
