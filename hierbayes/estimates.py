@@ -21,6 +21,7 @@ from hierbayes.moments import Moments
 from hierbayes.priors import Priors
 from hierbayes.recover import thetas
 from hierbayes.reml import Optimum
+from hierbayes.wald import Wald, standard_errors
 
 TIDY = [
     "effect", "group", "term", "estimate", "std_error", "statistic", "df", "p_value", "conf_low", "conf_high",
@@ -123,6 +124,14 @@ class Estimate:
         if self.rho is not None:
             values[VARIANCE, RESIDUAL, names.RHO] = self.rho
         return pd.Series(values)
+
+    @cached_property
+    def wald(self) -> Wald:
+        """Standard errors of the variance parameters."""
+        with self.marginal.one_thread():
+            return standard_errors(
+                self.marginal, self.covariance, self.sigma, self.optimum.rho, self.singular, self.method
+            )
 
     @cached_property
     def ranef(self) -> dict[str, pd.DataFrame]:

@@ -277,6 +277,12 @@ class Marginal:
         low, high = self.design.residual.bounds
         return low + 0.5 * (high - low) * (r + 1.0)
 
+    def place(self, rho: Any) -> Any:
+        """Place r of a residual correlation in its range, -1 to 1: the inverse of `rho`."""
+        assert self.design.residual is not None
+        low, high = self.design.residual.bounds
+        return 2.0 * (rho - low) / (high - low) - 1.0
+
     def condition(self, thetas: np.ndarray, rng: np.random.Generator | None, threads: int = 1) -> Conditionals:
         """Draw the fixed effects that were integrated out, one draw for each θ.
 

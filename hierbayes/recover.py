@@ -131,8 +131,7 @@ def thetas(marginal: Marginal, posterior: xr.Dataset) -> np.ndarray:
     if places.sigma is not None:
         theta[:, places.sigma] = flat(names.SIGMA)[:, 0]
     if places.rho is not None:
-        low, high = marginal.rho(np.array([-1.0, 1.0]))
-        theta[:, places.rho] = 2.0 * (flat(names.RHO)[:, 0] - low) / (high - low) - 1.0
+        theta[:, places.rho] = marginal.place(flat(names.RHO)[:, 0])
     if marginal.kept.any():
         fixef = np.concatenate([flat(term.name) for term in design.terms], axis=1)
         theta[:, places.kept :] = (fixef @ marginal.centering.T)[:, marginal.kept]

@@ -179,14 +179,12 @@ def start(target: Target, optimum: Optimum) -> np.ndarray:
     sd, partial = partials(L, m.layout)
     sigma = optimum.sigma * m.scale
     floor = 0.05 * sigma / np.sqrt((m.E**2).sum(axis=0))
-    low, high = design.residual.bounds if design.residual is not None else (-1.0, 1.0)
-    r = 2.0 * (optimum.rho - low) / (high - low) - 1.0
     theta = np.concatenate(
         [
             np.maximum(sd, floor),
             np.clip(partial, -0.9, 0.9),
             [sigma] if design.sigma is None else [],
-            [np.clip(r, -0.95, 0.95)] if design.residual is not None else [],
+            [np.clip(marginal.place(optimum.rho), -0.95, 0.95)] if design.residual is not None else [],
             marginal.origin[marginal.kept],
         ]
     )

@@ -7,6 +7,8 @@ logarithms of standard deviations, Fisher's z of correlations (Pinheiro & Bates 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -24,10 +26,36 @@ Interval = tuple[float, float, float]
 """Standard error, lower and upper end."""
 
 
-def variance_intervals(
-    marginal: Marginal, covariance: np.ndarray, sigma: float, rho: float, singular: bool, method: str, z: float
-) -> list[Interval]:
-    """Compute standard errors and intervals of the standard deviations, the free correlations, σ and ρ.
+@dataclass(frozen=True)
+class Wald:
+    """Standard errors of the variance parameters, on the scales on which the intervals are symmetric.
+
+    Parameters
+    ----------
+    values, errors : (k,) arrays
+        Logarithms of standard deviations in the order of the effects, Fisher's z of correlations column by column,
+        and, where the model has them, those of σ and ρ. NaN where they mean nothing.
+    backs : tuple of callable
+        From each scale to the natural one.
+    """
+
+    values: np.ndarray
+    errors: np.ndarray
+    backs: tuple[Function, ...]
+
+    def intervals(self, z: float) -> list[Interval]:
+        """Standard error and ends of the interval of every parameter on its natural scale; z: normal quantile."""
+        made: list[Interval] = []
+        for back, value, error in zip(self.backs, self.values, self.errors, strict=True):
+            slope = (back(value + STEP) - back(value - STEP)) / (2.0 * STEP)
+            made.append((float(error * slope), float(back(value - z * error)), float(back(value + z * error))))
+        return made
+
+
+def standard_errors(
+    marginal: Marginal, covariance: np.ndarray, sigma: float, rho: float, singular: bool, method: str
+) -> Wald:
+    """Compute standard errors from the curvature of the likelihood at its maximum.
 
     Parameters
     ----------
@@ -40,35 +68,35 @@ def variance_intervals(
     singular : bool
         A singular estimate is on the boundary, where Wald intervals mean nothing: all entries are NaN.
     method : {"REML", "ML"}
-    z : float
-        Normal quantile of the level.
 
     Returns
     -------
-    list of (std_error, low, high)
-        Standard deviations in the order of the effects, correlations column by column, and, where the model
-        has them, σ and ρ.
+    Wald
     """
     layout, places = marginal.moments.layout, marginal.places
     pairs = layout.pairs
-    nothing = (np.nan, np.nan, np.nan)
-    size = layout.q + len(pairs) + (places.sigma is not None) + (places.rho is not None)
+    backs: list[Function] = [*[np.exp] * layout.q, *[np.tanh] * len(pairs)]
+    if places.sigma is not None:
+        backs.append(np.exp)
+    if places.rho is not None:
+        backs.append(partial(_rho, marginal))
+    none = np.full(len(backs), np.nan)
+    nothing = Wald(none, none, tuple(backs))
     if singular:
-        return [nothing] * size
-    sd, partial = partials(cholesky(covariance), layout)
-    x = np.concatenate([np.log(sd), np.arctanh(partial)])
+        return nothing
+    sd, correlations = partials(cholesky(covariance), layout)
+    x = np.concatenate([np.log(sd), np.arctanh(correlations)])
     if places.sigma is not None:
         x = np.append(x, np.log(sigma))
     if places.rho is not None:
-        low, high = marginal.rho(np.array([-1.0, 1.0]))
-        x = np.append(x, np.arctanh(2.0 * (rho - low) / (high - low) - 1.0))
+        x = np.append(x, np.arctanh(marginal.place(rho)))
     information = -_differences(_gradient(marginal, method), x)
     information = 0.5 * (information + information.T)
     if not np.isfinite(information).all():
-        return [nothing] * size
+        return nothing
     curvatures = np.linalg.eigvalsh(information)
     if len(curvatures) and curvatures[0] <= FLAT * curvatures[-1]:
-        return [nothing] * size
+        return nothing
 
     def natural(at: np.ndarray) -> np.ndarray:
         """Logarithms and Fisher's z of what the table shows."""
@@ -79,16 +107,11 @@ def variance_intervals(
 
     jacobian = _differences(natural, x)
     errors = np.sqrt(np.diag(jacobian @ np.linalg.inv(information) @ jacobian.T))
-    backs: list[Function] = [*[np.exp] * layout.q, *[np.tanh] * len(pairs)]
-    if places.sigma is not None:
-        backs.append(np.exp)
-    if places.rho is not None:
-        backs.append(lambda value: marginal.rho(np.tanh(value)))
-    made: list[Interval] = []
-    for back, value, error in zip(backs, natural(x), errors, strict=True):
-        slope = (back(value + STEP) - back(value - STEP)) / (2.0 * STEP)
-        made.append((float(error * slope), float(back(value - z * error)), float(back(value + z * error))))
-    return made
+    return Wald(natural(x), errors, tuple(backs))
+
+
+def _rho(marginal: Marginal, z: np.ndarray) -> np.ndarray:
+    return marginal.rho(np.tanh(z))
 
 
 def _factor(x: np.ndarray, layout: Layout) -> np.ndarray:

@@ -12,7 +12,6 @@ import numpy as np
 
 from hierbayes.design import Factor
 from hierbayes.estimates import Estimate
-from hierbayes.wald import variance_intervals
 
 CONSTANT = 1e-9
 """Largest deviation from the mean of its level, relative to the column, of one that does not vary within levels."""
@@ -39,11 +38,7 @@ def indistinct(estimate: Estimate) -> tuple[str, str]:
     """
     if estimate.singular or not estimate.converged:
         return "", ""
-    with estimate.marginal.one_thread():
-        intervals = variance_intervals(
-            estimate.marginal, estimate.covariance, estimate.sigma, estimate.optimum.rho, False, estimate.method, 1.0
-        )
-    if np.isfinite([error for error, _, _ in intervals]).all():
+    if np.isfinite(estimate.wald.errors).all():
         return "", ""
     columns = {factor.name: _unvarying(estimate, factor) for factor in estimate.design.factors}
     named = {name: labels for name, labels in columns.items() if labels}

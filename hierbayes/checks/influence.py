@@ -197,8 +197,7 @@ def _one_by_one(estimate: Estimate, factor: Factor) -> tuple[np.ndarray, np.ndar
     rows, columns = np.nonzero(m.layout.mask)
     x = optimum.relative[rows, columns]
     if residual is not None:
-        low, high = residual.bounds
-        x = np.append(x, np.arctanh(2.0 * (optimum.rho - low) / (high - low) - 1.0))
+        x = np.append(x, np.arctanh(estimate.marginal.place(optimum.rho)))
     gamma, sigma = np.full((len(factor.levels), m.p), np.nan), np.full(len(factor.levels), np.nan)
     for code in range(len(factor.levels)):
         less = _without(estimate, factor, code)

@@ -24,7 +24,6 @@ from hierbayes import laws, names
 from hierbayes.checks.sensitivity import fixed_effects
 from hierbayes.estimates import FIXED, RESIDUAL, VARIANCE, Posterior, variance_rows
 from hierbayes.priors import Prior
-from hierbayes.wald import variance_intervals
 
 ERRORS = 2.0
 """Half width of the interval of an estimate, in standard errors."""
@@ -82,12 +81,7 @@ def _fixed(posterior: Posterior) -> Iterator[tuple]:
 def _variances(posterior: Posterior) -> Iterator[tuple]:
     reml, design, priors = posterior.reml, posterior.design, posterior.priors
     draws, values = posterior.parameter_draws(), reml.parameter_values
-    with reml.marginal.one_thread():
-        wald = iter(
-            variance_intervals(
-                reml.marginal, reml.covariance, reml.sigma, reml.optimum.rho, reml.singular, reml.method, ERRORS
-            )
-        )
+    wald = iter(reml.wald.intervals(ERRORS))
 
     def row(group: str, term: str, allowed: np.ndarray, interval: tuple[float, float, float]) -> tuple:
         key = (VARIANCE, group, term)

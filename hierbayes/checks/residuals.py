@@ -37,8 +37,7 @@ def theta_of(estimate: Estimate) -> np.ndarray:
     if estimate.design.sigma is None:
         theta.append(np.array([estimate.sigma]))
     if estimate.design.residual is not None:
-        low, high = estimate.design.residual.bounds
-        theta.append(np.array([2.0 * (estimate.optimum.rho - low) / (high - low) - 1.0]))
+        theta.append(np.array([estimate.marginal.place(estimate.optimum.rho)]))
     return np.concatenate(theta)
 
 

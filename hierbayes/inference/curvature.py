@@ -54,8 +54,7 @@ class Curvature:
         self.dof = m.n - m.p if self._restricted else m.n
         x = fit.optimum.relative[self._rows, self._columns]
         if fit.rho is not None:
-            low, high = fit.marginal.rho(np.array([-1.0, 1.0]))
-            x = np.append(x, np.arctanh(2.0 * (fit.rho - low) / (high - low) - 1.0))
+            x = np.append(x, np.arctanh(fit.marginal.place(fit.rho)))
         self.x = x
 
     def relative(self, x: np.ndarray) -> np.ndarray:

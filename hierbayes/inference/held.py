@@ -109,8 +109,7 @@ def held_parameters(ml: Estimate) -> Iterator[Held]:
 
 def _z(ml: Estimate) -> float:
     """Artanh r of the residual correlation."""
-    low, high = ml.marginal.rho(np.array([-1.0, 1.0]))
-    return float(np.arctanh(np.clip(2.0 * (ml.optimum.rho - low) / (high - low) - 1.0, -INSIDE, INSIDE)))
+    return float(np.arctanh(np.clip(ml.marginal.place(ml.optimum.rho), -INSIDE, INSIDE)))
 
 
 def _units(ml: Estimate) -> np.ndarray:

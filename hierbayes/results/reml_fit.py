@@ -12,22 +12,17 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from hierbayes import names
 from hierbayes.checks.check import Check
 from hierbayes.checks.check_reml import check_estimate
 from hierbayes.checks.identification import indistinct
 from hierbayes.checks.influence import influence
 from hierbayes.checks.residuals import residuals_table
-from hierbayes.covariance import correlation
 from hierbayes.estimates import (
     FIXED,
     INTERVALS,
-    RESIDUAL,
     TIDY,
-    VARIANCE,
     Estimate,
     checked,
-    variance_rows,
 )
 from hierbayes.inference.bootstrap import Bootstrap, Statistic, bootstrap, replicates_of
 from hierbayes.inference.contrasts import Df, Inference, anova, coefficient_tests, inference, joint_test, t_tests
@@ -38,7 +33,6 @@ from hierbayes.inference.random_effects import ranova
 from hierbayes.inference.simulation import simulate
 from hierbayes.results.elsewhere import refuse
 from hierbayes.variance.tables import design_effect, icc, r2, variance_partition
-from hierbayes.wald import variance_intervals
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -123,18 +117,9 @@ class RemlFit(Estimate):
         z = stats.norm.ppf(0.5 + 0.5 * checked(conf_level))
         tested = coefficient_tests(self, self._inference(df), conf_level).drop(columns="rhs")
         rows: list[tuple] = [(FIXED, np.nan, *row) for row in tested.itertuples(index=False, name=None)]
-        with self.marginal.one_thread():
-            wald = variance_intervals(
-                self.marginal, self.covariance, self.sigma, self.optimum.rho, self.singular, self.method, z
-            )
-        sd, corr = correlation(self.covariance)
-        shown = [(group, term, sd[i] if i == j else corr[i, j]) for group, term, i, j in variance_rows(self.design)]
-        if self.design.sigma is None:
-            shown.append((RESIDUAL, names.SIGMA, self.sigma))
-        if self.rho is not None:
-            shown.append((RESIDUAL, names.RHO, self.rho))
-        for (group, term, value), (se, low, high) in zip(shown, wald, strict=True):
-            rows.append((VARIANCE, group, term, value, se, *[np.nan] * 3, low, high))
+        variances = list(self.parameter_values.items())[len(self.fixef) :]
+        for (key, value), (se, low, high) in zip(variances, self.wald.intervals(z), strict=True):
+            rows.append((*key, value, se, *[np.nan] * 3, low, high))
         return pd.DataFrame(rows, columns=TIDY)
 
     def contrast(
