@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from hierbayes.covariance import Layout
-from hierbayes.errors import DataError
+from hierbayes.errors import DataError, suggest
 from hierbayes.residual import Residual
 
 
@@ -218,6 +218,19 @@ class Design:
     def parts_of(self, factor: Factor) -> list[Part]:
         """The blocks of one grouping factor."""
         return [part for part in self.parts if part.factor.name == factor.name]
+
+    def grouping_factor(self, name: str) -> Factor:
+        """The grouping factor of that name.
+
+        Raises
+        ------
+        ValueError
+            If there is none.
+        """
+        factors = {factor.name: factor for factor in self.factors}
+        if name not in factors:
+            raise ValueError(f"the model has no grouping factor {name!r}. {suggest(name, factors)}")
+        return factors[name]
 
     def effect_columns(self, factor: Factor, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
         """Columns (rows, q) of the random effects of a grouping factor, all its blocks together."""

@@ -250,6 +250,11 @@ class Posterior:
         """The posterior group."""
         return self.idata["posterior"].to_dataset()
 
+    @property
+    def ranef_kept(self) -> bool:
+        """Whether the draws of the random effects are there, not only their summaries."""
+        return names.RANEF_SUMMARY not in self.idata.children
+
     @cached_property
     def thetas(self) -> np.ndarray:
         """(draws, dim) array: θ of every draw, chains one after the other."""
@@ -372,7 +377,7 @@ class Posterior:
     def _ranef_of(self, factor: Factor) -> pd.DataFrame:
         wanted = {"q2.5": 0.025, "q50": 0.5, "q97.5": 0.975}
         parts = []
-        if names.RANEF_SUMMARY in self.idata.children:
+        if not self.ranef_kept:
             source = self.idata[names.RANEF_SUMMARY].to_dataset().sel({names.STATISTIC: ["mean", "sd", *wanted]})
         else:
             source = self.posterior

@@ -88,7 +88,7 @@ def _replicates(posterior: Posterior, wanted: int, rng: np.random.Generator) -> 
     design, marginal = posterior.design, posterior.marginal
     sizes = posterior.posterior.sizes
     chains, total = sizes[names.CHAIN], sizes[names.DRAW]
-    kept = names.RANEF_SUMMARY not in posterior.idata.children
+    kept = posterior.ranef_kept
     places = np.linspace(0, total - 1, min(total, -(-wanted // chains))).round().astype(int)
     step = max(1, CHUNK // (chains * design.n))
     for start in range(0, len(places), step):

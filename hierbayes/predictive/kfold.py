@@ -21,7 +21,6 @@ from numpy.typing import ArrayLike
 
 from hierbayes import names
 from hierbayes.design import Design, Factor
-from hierbayes.errors import suggest
 from hierbayes.estimates import Posterior
 from hierbayes.predictive.left_out import Predictive, log_sets
 from hierbayes.predictive.posterior_refits import cost, log_mean, refit_without
@@ -157,18 +156,15 @@ def _given(design: Design, folds: ArrayLike) -> np.ndarray:
 
 def _dealt(design: Design, k: int, group: str | None, stratify: str | None, rng: np.random.Generator) -> np.ndarray:
     """Part of each row, dealt at random."""
-    factors = {factor.name: factor for factor in design.factors}
-    for name in (group, stratify):
-        if name is not None and name not in factors:
-            raise ValueError(f"the model has no grouping factor {name!r}. {suggest(name, factors)}")
-    if group is not None and stratify is not None:
+    left_out, dealt = (None if name is None else design.grouping_factor(name) for name in (group, stratify))
+    if left_out is not None and dealt is not None:
         raise ValueError(
             "give group= to leave out whole groups or stratify= to leave out part of every group, not both"
         )
-    size = design.n if group is None else len(factors[group].levels)
+    size = design.n if left_out is None else len(left_out.levels)
     if not (isinstance(k, (int, np.integer)) and 2 <= k <= size):
-        what = "rows" if group is None else f"levels of {group!r}"
+        what = "rows" if left_out is None else f"levels of {group!r}"
         raise ValueError(f"k must be a whole number between 2 and the {size} {what}, not {k!r}")
-    if group is not None:
-        return fold_of_levels(factors[group], k, rng)
-    return fold_of_rows(design.n, k, rng, None if stratify is None else factors[stratify].codes)
+    if left_out is not None:
+        return fold_of_levels(left_out, k, rng)
+    return fold_of_rows(design.n, k, rng, None if dealt is None else dealt.codes)

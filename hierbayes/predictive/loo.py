@@ -31,7 +31,7 @@ from scipy.special import ndtr
 
 from hierbayes import names
 from hierbayes.design import Factor
-from hierbayes.errors import HierbayesError, ParetoWarning, suggest
+from hierbayes.errors import HierbayesError, ParetoWarning
 from hierbayes.estimates import Posterior
 from hierbayes.predictive.left_out import Predictive, Scores, log_groups, seconds_of_sets
 from hierbayes.predictive.proposal import POINTS, Proposal, propose
@@ -228,9 +228,7 @@ def grouping_factor(fit: Posterior, group: str | None) -> Factor:
                 f"group={next(iter(factors))!r} (there are {', '.join(factors)})."
             )
         return next(iter(factors.values()))
-    if group not in factors:
-        raise ValueError(f"the model has no grouping factor {group!r}. {suggest(group, factors)}")
-    return factors[group]
+    return fit.design.grouping_factor(group)
 
 
 def relative_efficiency(fit: Posterior) -> float:
@@ -289,7 +287,7 @@ def _conditional_means(fit: Posterior) -> Iterator[tuple[np.ndarray, np.ndarray,
             f"With residual={design.residual.text!r} rows are not independent given the random effects, so there is "
             "no conditional score of a single row; use fit.loo(), which takes the correlation into account."
         )
-    if names.RANEF_SUMMARY in fit.idata.children:
+    if not fit.ranef_kept:
         raise HierbayesError(
             "Only summaries of the random effects were kept, and a conditional score needs their draws; fit with "
             "ranef='draws', or use fit.loo(), which needs none."

@@ -17,7 +17,7 @@ from scipy.special import logsumexp
 
 from hierbayes import names
 from hierbayes.design import Design, Factor
-from hierbayes.errors import ConvergenceWarning, suggest
+from hierbayes.errors import ConvergenceWarning
 from hierbayes.estimates import Posterior
 from hierbayes.marginal import Marginal
 from hierbayes.nuts import draw
@@ -120,16 +120,14 @@ class Target:
     joint: bool = False
 
     def __post_init__(self) -> None:
-        known = [factor.name for factor in self.design.factors]
-        if self.group is not None and self.group not in known:
-            raise ValueError(f"the model has no grouping factor {self.group!r}. {suggest(self.group, known)}")
+        _ = self.factor
         if self.joint and self.group is None:
             raise ValueError("joint=True scores whole groups; name the grouping factor in group=")
 
     @property
     def factor(self) -> Factor | None:
         """The grouping factor, None for rows."""
-        return next((factor for factor in self.design.factors if factor.name == self.group), None)
+        return None if self.group is None else self.design.grouping_factor(self.group)
 
     @property
     def labels(self) -> np.ndarray:

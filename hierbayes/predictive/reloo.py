@@ -75,31 +75,26 @@ def reloo(fit: Posterior, elpd: ELPD, k_threshold: float | None = None, progress
     if not len(items):
         return elpd
     sets = target.sets(items)
-    expected = refit_cost(fit, elpd, k_threshold)
+    expected = cost(fit, len(np.unique(sets)))
     logger.info("exact cross-validation of %d of %d: %s", len(items), len(elpd.pareto_k), expected)
     values, errors = np.empty(len(items)), np.empty(len(items))
     with bar(str(expected), expected.refits, progress) as advance:
         wrapper = GaussianWrapper(fit, target.group, target.joint, items, advance)
-        above, whole = wrapper.log_likelihood.to_numpy(), _whole(fit) if target.alone else None
+        whole = _whole(fit) if target.alone else None
         for together in np.unique(sets):
             which = np.flatnonzero(sets == together)
             kept, excluded = wrapper.sel_observations(which)
             refit = wrapper.sample(kept)
             if whole is not None:
-                without, error = bridged(refit)
-                values[which], errors[which] = whole[0] - without, np.hypot(whole[1], error)
+                values[which], errors[which] = _ratio(whole, bridged(refit))
                 continue
             below = wrapper.log_likelihood__i(excluded, wrapper.get_inference_data(refit)).to_numpy()
             for column, at in enumerate(which):
-                own = below[..., column]
                 if target.alone:
-                    values[at], errors[at] = log_ratio(own, above[..., at])
+                    scored = log_ratio(below[..., column], wrapper.log_likelihood.to_numpy()[..., at])
                 else:
-                    values[at], errors[at] = log_mean(own.ravel()), relative_error(own)
-                    if errors[at] > EXACT and (one := _log_integral(refit)) is not None:
-                        others = np.setdiff1d(target.rows(items[[at]]), items[at])
-                        more, error = bridged(refit_without(fit, others) if len(others) else fit)
-                        values[at], errors[at] = more - one[0], np.hypot(one[1], error)
+                    scored = _in_its_group(fit, target, items[at], refit, below[..., column])
+                values[at], errors[at] = scored
     inexact = ~(errors <= EXACT)
     if inexact.any():
         warnings.warn(
@@ -113,8 +108,24 @@ def reloo(fit: Posterior, elpd: ELPD, k_threshold: float | None = None, progress
     return _replaced(elpd, items, values, k, note)
 
 
+def _in_its_group(
+    fit: Posterior, target: Target, item: int, refit: Posterior, log_p: np.ndarray
+) -> tuple[float, float]:
+    """Score of one row of a group that is left out, and its error: by the refit, or by the ratio where that fails."""
+    average, error = float(log_mean(log_p.ravel())), relative_error(log_p)
+    if not error > EXACT or (below := _log_integral(refit)) is None:
+        return average, error
+    others = np.setdiff1d(target.rows(np.array([item])), item)
+    return _ratio(bridged(refit_without(fit, others) if len(others) else fit), below)
+
+
+def _ratio(above: tuple[float, float], below: tuple[float, float]) -> tuple[float, float]:
+    """Logarithm of the ratio of two integrals, and its error."""
+    return above[0] - below[0], float(np.hypot(above[1], below[1]))
+
+
 def _whole(fit: Posterior) -> tuple[float, float] | None:
-    """The same of the fit itself, without Monte Carlo error where that is cheap: it enters every score."""
+    """`_log_integral` of the fit itself, without Monte Carlo error where that is cheap: it enters every score."""
     if make_target(fit.marginal, fit.priors).table is not None and fit.marginal.dim <= CHEAP:
         with suppress(HierbayesError):
             found = quadrature(fit.marginal, fit.priors)

@@ -36,7 +36,6 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from hierbayes import names
 from hierbayes.design import Design
 from hierbayes.errors import DataError
 from hierbayes.estimates import Estimate, Posterior, checked
@@ -130,7 +129,7 @@ def r2(
     table["meaning"] = [MEANING[kind] for kind in table["r2"]]
     if not isinstance(result, Posterior):
         return table
-    kept = names.RANEF_SUMMARY not in result.idata.children
+    kept = result.ranef_kept
     values = bayesian_r2(result) if kept else np.full(1, np.nan)
     row = _summary(values, float(values.mean()), conf_level)
     table.loc[len(table)] = ["bayesian", *row, MEANING["bayesian"] if kept else NOT_KEPT]
@@ -246,7 +245,7 @@ def bayesian_r2(fit: Posterior) -> np.ndarray:
     DataError
         If only summaries of the random effects were kept.
     """
-    if names.RANEF_SUMMARY in fit.idata.children:
+    if not fit.ranef_kept:
         raise DataError(f"The Bayesian R² is {NOT_KEPT}.")
     explained = np.concatenate(list(fitted_variances(fit)))
     return explained / (explained + variances_of(fit).residual)
