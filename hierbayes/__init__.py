@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hierbayes.checks.check import Check
+    from hierbayes.cross_validation.comparison import compare
+    from hierbayes.cross_validation.wrapper import GaussianWrapper
     from hierbayes.datasets import list_data, load_data
     from hierbayes.errors import (
         ComparisonWarning,
@@ -31,19 +33,18 @@ if TYPE_CHECKING:
     from hierbayes.likelihood_ratio import lrt
     from hierbayes.model import Model
     from hierbayes.partial_pooling.shrinkage import shrinkage
-    from hierbayes.predictive.comparison import compare
-    from hierbayes.predictive.wrapper import GaussianWrapper
     from hierbayes.report import report
-    from hierbayes.results import Fit, RemlFit
+    from hierbayes.results import FamilyFit, Fit, RemlFit
 
 _HOMES = {
     "Model": "model",
     "Check": "checks.check",
     "RemlFit": "results",
     "Fit": "results",
+    "FamilyFit": "results",
     "Bootstrap": "inference.bootstrap",
-    "GaussianWrapper": "predictive.wrapper",
-    "compare": "predictive.comparison",
+    "GaussianWrapper": "cross_validation.wrapper",
+    "compare": "cross_validation.comparison",
     "Profile": "inference.profile",
     "lrt": "likelihood_ratio",
     "Quadrature": "evidence.quadrature",

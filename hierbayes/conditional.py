@@ -8,7 +8,7 @@ that NUTS sees: centred, ``b_j ~ N(0, Σ)``, or non-centred, ``b_j = L z_j`` wit
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,9 @@ OBSERVATIONS = "__obs__"
 """Dimension of the rows, as Bambi calls it."""
 
 
-def build_conditional(design: Design, priors: Priors, choices: Sequence[str]) -> pm.Model:
+def build_conditional(
+    design: Design, priors: Priors, choices: Sequence[str], respond: Callable[[Any], Any] | None = None
+) -> pm.Model:
     """Build a PyMC model with the random effects in it.
 
     Parameters
@@ -39,6 +41,9 @@ def build_conditional(design: Design, priors: Priors, choices: Sequence[str]) ->
     priors : Priors
     choices : sequence of {"centered", "noncentered"}
         One for each block of the design.
+    respond : callable, optional
+        Adds the response, and the further parameters of its family, to the model on the stack, given the linear
+        predictor; needed if the family is not the Gaussian with identity link.
 
     Returns
     -------
@@ -73,12 +78,18 @@ def build_conditional(design: Design, priors: Priors, choices: Sequence[str]) ->
             f"effects, not {list(choices)!r}"
         )
     with pm.Model(coords={OBSERVATIONS: np.arange(design.n)}) as model:
+        if design.outcomes is not None:
+            model.add_coord(*design.outcomes)
         mean = _fixed_effects(model, design, priors)
         if design.offset is not None:
-            mean = mean + _data(design.offset)
+            mean = mean + _data(design.offset if design.outcomes is None else design.offset[:, None])
         for part, eta, choice in zip(design.parts, priors.eta, choices, strict=True):
-            mean = mean + _random_effects(model, part, priors.sds[part.where], eta, choice)
-        pm.Normal(design.response, mean, _residual_sd(design, priors), observed=_data(design.y), dims=OBSERVATIONS)
+            mean = mean + _random_effects(model, part, priors.sds[part.where], eta, choice, design.outcomes)
+        if respond is None:
+            sd = _residual_sd(design, priors)
+            pm.Normal(design.response, mean, sd, observed=_data(design.y), dims=OBSERVATIONS)
+        else:
+            respond(mean)
     return model
 
 
@@ -110,23 +121,28 @@ def posterior_of(draws: xr.Dataset, design: Design) -> xr.Dataset:
     ['Intercept', 'Days', '1|Subject_sigma', 'sigma', '1|Subject']
     """
     correlations = [names.corr(part.factor.name, part.number) for part in design.parts if part.free]
-    wanted = [term.name for term in design.terms]
-    for part in design.parts:
-        wanted += [names.sd(term.name, part.factor.name) for term in part.block.terms]
-        if part.free:
-            wanted.append(names.corr(part.factor.name, part.number))
-    if design.sigma is None:
-        wanted.append(names.SIGMA)
-    wanted += [names.effect(term.name, part.factor.name) for part in design.parts for term in part.block.terms]
     variables: dict[str, tuple] = {}
     coords: dict[str, np.ndarray] = {name: np.arange(draws.sizes[name]) for name in (names.CHAIN, names.DRAW)}
-    for name in wanted:
+    for name in kept_variables(design):
+        if name not in draws:  # a parameter of the family that is known
+            continue
         values = draws[name].to_numpy()
         if name in correlations:  # one exactly, not but for rounding
             values = np.where(np.eye(values.shape[-1], dtype=bool), 1.0, values)
         variables[name] = (draws[name].dims, values)
         coords |= {str(dim): draws[dim].to_numpy().astype(str) for dim in draws[name].dims if dim not in coords}
     return xr.Dataset(variables, coords)
+
+
+def kept_variables(design: Design) -> list[str]:
+    """Variables of the graph that a fit keeps, in their order; known parameters of the family among them."""
+    wanted = [term.name for term in design.terms]
+    for part in design.parts:
+        wanted += [names.sd(term.name, part.factor.name) for term in part.block.terms]
+        if part.free:
+            wanted.append(names.corr(part.factor.name, part.number))
+    wanted += design.family.auxiliary
+    return wanted + [names.effect(term.name, part.factor.name) for part in design.parts for term in part.block.terms]
 
 
 def _data(values: np.ndarray) -> Any:
@@ -154,20 +170,33 @@ def _fixed_effects(model: pm.Model, design: Design, priors: Priors) -> Any:
     """X β, (n,)."""
     X = design.X
     centered = design.intercept if priors.centered else None
+    outcomes = _outcome_dim(design.outcomes)
     found = []
     for term, where in _columns(design.terms):
         name = INTERCEPT_CENTERED if where.start == centered else term.name
         dims = _dim(model, names.term_dim(term.name), term.levels)
-        found.append(pt.atleast_1d(variable(name, priors.coefficients[where], dims)))
+        drawn = variable(name, priors.coefficients[where], dims, outcomes)
+        found.append(drawn if dims is not None else drawn[None])
     if not found:
-        return pt.zeros(design.n)
-    beta = pt.concatenate(found)
+        return pt.zeros(design.n if design.outcomes is None else (design.n, len(design.outcomes[1])))
+    beta = pt.concatenate(found)  # (p,) or (p, outcomes)
     if centered is not None:
         means = X.mean(axis=0)
         means[centered] = 0.0
         X = X - means
-        pm.Deterministic(names.INTERCEPT, beta[centered] - (means * beta).sum())
-    return (_data(X) * beta).sum(axis=1)  # a matrix product takes PyTensor several times longer to compile
+        shift = (_column(means, outcomes) * beta).sum(axis=0)
+        pm.Deterministic(names.INTERCEPT, beta[centered] - shift, dims=outcomes)
+    # a matrix product takes PyTensor several times longer to compile
+    return (_data(X if outcomes is None else X[:, :, None]) * beta).sum(axis=1)
+
+
+def _outcome_dim(outcomes: tuple[str, tuple[str, ...]] | None) -> str | None:
+    return None if outcomes is None else outcomes[0]
+
+
+def _column(values: np.ndarray, outcomes: str | None) -> np.ndarray:
+    """One number a row, ready to be multiplied with one number, or one for each outcome, a row."""
+    return values if outcomes is None else values[:, None]
 
 
 def _residual_sd(design: Design, priors: Priors) -> Any:
@@ -179,50 +208,68 @@ def _residual_sd(design: Design, priors: Priors) -> Any:
     return sigma if design.weights is None else sigma * _data(1.0 / np.sqrt(design.weights))
 
 
-def _random_effects(model: pm.Model, part: Part, priors: tuple[Prior, ...], eta: float, choice: str) -> Any:
-    """Z b of one block, (n,)."""
+def _random_effects(
+    model: pm.Model,
+    part: Part,
+    priors: tuple[Prior, ...],
+    eta: float,
+    choice: str,
+    outcomes: tuple[str, tuple[str, ...]] | None,
+) -> Any:
+    """Z b of one block, (n,) or (n, outcomes)."""
     block, factor = part.block, part.factor
+    dim = _outcome_dim(outcomes)
     _dim(model, names.levels_dim(factor.name), factor.levels.astype(str))
     sds = []
     for term, where in _columns(part.block.terms):
         dims = _dim(model, names.expr_dim(term.name), term.levels)
-        sds.append(variable(names.sd(term.name, factor.name), priors[where], dims))
-    effects = _correlated(model, part, sds, eta, choice) if part.free else _independent(part, sds, choice)
+        sds.append(variable(names.sd(term.name, factor.name), priors[where], dims, dim))
+    if not part.free:
+        effects = _independent(part, sds, choice, dim)
+    elif outcomes is None:
+        effects = _correlated(model, part, sds, eta, choice)
+    else:
+        effects = _correlated_outcomes(model, part, sds, eta, outcomes)
     codes = _data(factor.codes)
     total: Any = 0.0
     for column, effect in zip(block.Z.T, effects, strict=True):
-        of_rows = effect[codes]
-        total = total + (of_rows if np.all(column == 1.0) else _data(column) * of_rows)
+        of_rows = effect[codes] if dim is None else effect.T[codes]
+        total = total + (of_rows if np.all(column == 1.0) else _data(_column(column, dim)) * of_rows)
     return total
 
 
-def _effect_dims(term: Term, factor: str) -> tuple[str, ...]:
+def _effect_dims(term: Term, factor: str, outcomes: str | None = None) -> tuple[str, ...]:
     levels = names.levels_dim(factor)
-    return (levels,) if term.levels is None else (names.expr_dim(term.name), levels)
+    dims = (levels,) if term.levels is None else (names.expr_dim(term.name), levels)
+    return dims if outcomes is None else (outcomes, *dims)
 
 
-def _entries(term: Term, value: Any) -> list[Any]:
-    """A variable of a term, one entry a column."""
-    return [value] if term.levels is None else [value[k] for k in range(len(term.labels))]
+def _entries(term: Term, value: Any, axis: int = 0) -> list[Any]:
+    """A variable of a term, one entry a column, which stand along an axis."""
+    if term.levels is None:
+        return [value]
+    return [value[(slice(None),) * axis + (k,)] for k in range(len(term.labels))]
 
 
-def _standard(term: Term, factor: str) -> Any:
+def _standard(term: Term, factor: str, outcomes: str | None = None) -> Any:
     """Standard normal variables behind the effects of a term, named as Bambi names them."""
-    return pm.Normal(f"{names.effect(term.name, factor)}_offset", 0.0, 1.0, dims=_effect_dims(term, factor))
+    return pm.Normal(f"{names.effect(term.name, factor)}_offset", 0.0, 1.0, dims=_effect_dims(term, factor, outcomes))
 
 
-def _independent(part: Part, sds: list[Any], choice: str) -> list[Any]:
-    """Effects of an uncorrelated block, (J,) for each column."""
+def _independent(part: Part, sds: list[Any], choice: str, outcomes: str | None) -> list[Any]:
+    """Effects of an uncorrelated block, (J,) or (outcomes, J) for each column."""
     factor = part.factor.name
     effects = []
     for term, sd in zip(part.block.terms, sds, strict=True):
-        name, dims = names.effect(term.name, factor), _effect_dims(term, factor)
-        spread = sd if term.levels is None else sd[:, None]
+        name, dims = names.effect(term.name, factor), _effect_dims(term, factor, outcomes)
+        if term.levels is not None and outcomes is not None:
+            sd = sd.T  # (columns, outcomes), and the effects are (outcomes, columns, levels)
+        spread = sd if term.levels is None and outcomes is None else sd[..., None]
         if choice == CENTERED:
             b = pm.Normal(name, 0.0, spread, dims=dims)
         else:
-            b = pm.Deterministic(name, _standard(term, factor) * spread, dims=dims)
-        effects += _entries(term, b)
+            b = pm.Deterministic(name, _standard(term, factor, outcomes) * spread, dims=dims)
+        effects += _entries(term, b, 0 if outcomes is None else 1)
     return effects
 
 
@@ -243,4 +290,21 @@ def _correlated(model: pm.Model, part: Part, sds: list[Any], eta: float, choice:
     for term, where in _columns(terms):
         value = effects[where.start] if term.levels is None else pt.stack(effects[where])
         pm.Deterministic(names.effect(term.name, factor), value, dims=_effect_dims(term, factor))
+    return effects
+
+
+def _correlated_outcomes(
+    model: pm.Model, part: Part, sds: list[Any], eta: float, outcomes: tuple[str, tuple[str, ...]]
+) -> list[Any]:
+    """Effects of a correlated block, (outcomes, J) for each column, each outcome with correlations of its own."""
+    factor, terms = part.factor.name, part.block.terms
+    dim, labels = outcomes
+    _, C = correlated(model, part, eta, (dim, len(labels)))  # (outcomes, size, size)
+    sd = [entry for term, of_term in zip(terms, sds, strict=True) for entry in _entries(term, of_term)]
+    z = pt.stack([entry for term in terms for entry in _entries(term, _standard(term, factor, dim), 1)], axis=1)
+    scaled = (C[:, :, :, None] * z[:, None]).sum(axis=2)  # (outcomes, size, J)
+    effects = [of_column[:, None] * scaled[:, i] for i, of_column in enumerate(sd)]
+    for term, where in _columns(terms):
+        value = effects[where.start] if term.levels is None else pt.stack(effects[where], axis=1)
+        pm.Deterministic(names.effect(term.name, factor), value, dims=_effect_dims(term, factor, dim))
     return effects

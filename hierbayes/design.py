@@ -13,6 +13,7 @@ import numpy as np
 
 from hierbayes.covariance import Layout
 from hierbayes.errors import DataError, suggest
+from hierbayes.family import GAUSSIAN, Family
 from hierbayes.residual import Residual
 
 
@@ -137,6 +138,7 @@ class Design:
         As the user wrote it.
     response : str
     y : (n,) array
+        Numbers; 0 and 1, or successes; positions in `categories`; (n, K) counts of a multinomial response.
     X : (n, p) array
     terms : tuple of Term
         Fixed effects, in the order of the columns of X.
@@ -157,6 +159,14 @@ class Design:
         Correlation of the residuals.
     row_labels : (n,) array or None
         Labels of the rows in the index of the user's data frame; None for their places.
+    family : Family
+    trials : (n,) array or None
+        Number of trials of each row of a binomial response.
+    categories : tuple of str or None
+        Levels of a categorical or ordinal response.
+    outcomes : (str, tuple of str) or None
+        Dimension and labels of the columns of the linear predictor, where it has several (categorical and
+        multinomial responses).
     """
 
     formula: str
@@ -172,6 +182,10 @@ class Design:
     sigma: float | None = None
     residual: Residual | None = None
     row_labels: np.ndarray | None = field(default=None, compare=False, repr=False)
+    family: Family = GAUSSIAN
+    trials: np.ndarray | None = None
+    categories: tuple[str, ...] | None = None
+    outcomes: tuple[str, tuple[str, ...]] | None = None
 
     @property
     def n(self) -> int:
@@ -262,6 +276,7 @@ class Design:
             weights=None if self.weights is None else self.weights[rows],
             residual=None if self.residual is None else self.residual.only(rows),
             row_labels=None if self.row_labels is None else self.row_labels[rows],
+            trials=None if self.trials is None else self.trials[rows],
         )
 
     @property
@@ -295,6 +310,8 @@ class Design:
         ]
         if self.residual is not None:
             effects.append(f"residuals {self.residual.text}")
+        if not self.family.exact:
+            effects.append(f"family {self.family}")
         p = self.X.shape[1]
         fixed = f"{p} fixed effect{'s' * (p != 1)}"
         return f"Design({', '.join([f'{self.formula!r}: {self.n} rows', fixed, *effects])})"
@@ -344,6 +361,7 @@ def check_same_data(one: Design, other: Design, called: tuple[str, str]) -> None
         "weights": (one.weights, other.weights),
         "offset": (one.offset, other.offset),
         "known standard errors": (one.sigma, other.sigma),
+        "trials": (one.trials, other.trials),
     }
     for what, (a, b) in pairs.items():
         if (a is None) != (b is None) or not np.array_equal(np.array(a), np.array(b)):

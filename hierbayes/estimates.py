@@ -5,7 +5,8 @@ What may be concluded from them is asked by the modules above and offered by `hi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -21,6 +22,7 @@ from hierbayes.moments import Moments
 from hierbayes.priors import Priors
 from hierbayes.recover import thetas
 from hierbayes.reml import Optimum
+from hierbayes.specification import Specification
 from hierbayes.wald import Wald, standard_errors
 
 TIDY = [
@@ -52,11 +54,14 @@ class Estimate:
     marginal : Marginal
     optimum : Optimum
     method : {"REML", "ML"}
+    specification : Specification or None
+        Of the model; None for a fit to other responses or rows than the model's.
     """
 
     marginal: Marginal
     optimum: Optimum
     method: str
+    specification: Specification | None = None
 
     @property
     def design(self) -> Design:
@@ -225,25 +230,22 @@ class Estimate:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Posterior:
-    """Draws from a posterior, under Bambi's names, and what they say of every parameter and every level.
-
-    `hierbayes.Fit` is this with its comparisons and checks; the attributes are described there.
+class Sampled:
+    """Draws of all parameters and effects, under Bambi's names, and what they say of each.
 
     Parameters
     ----------
     design : Design
     priors : Priors
-    marginal : Marginal
     idata : xarray.DataTree
-    reml : Estimate
+    specification : Specification or None
+        Of the model; None for a fit to other rows than the model's.
     """
 
     design: Design
     priors: Priors
-    marginal: Marginal
     idata: xr.DataTree
-    reml: Estimate
+    specification: Specification | None = field(default=None, kw_only=True)
 
     @property
     def posterior(self) -> xr.Dataset:
@@ -254,11 +256,6 @@ class Posterior:
     def ranef_kept(self) -> bool:
         """Whether the draws of the random effects are there, not only their summaries."""
         return names.RANEF_SUMMARY not in self.idata.children
-
-    @cached_property
-    def thetas(self) -> np.ndarray:
-        """(draws, dim) array: θ of every draw, chains one after the other."""
-        return thetas(self.marginal, self.posterior)
 
     @property
     def parameterization(self) -> str:
@@ -278,12 +275,10 @@ class Posterior:
             if part.free:
                 name = names.corr(part.factor.name, part.number)
                 corr, labels = posterior[name].to_numpy(), part.block.labels
+                dims = posterior[name].dims[:-2]
                 posterior = posterior.drop_dims(names.corr_dims(part.factor.name, part.number))
                 for i, j in zip(*np.triu_indices(len(labels), 1), strict=True):
-                    posterior[f"{name}[{labels[i]}, {labels[j]}]"] = (
-                        (names.CHAIN, names.DRAW),
-                        corr[..., i, j],
-                    )
+                    posterior[f"{name}[{labels[i]}, {labels[j]}]"] = (dims, corr[..., i, j])
         return posterior
 
     @cached_property
@@ -340,29 +335,44 @@ class Posterior:
         pandas.DataFrame
             One column a parameter, labelled (effect, group, term).
         """
-        posterior = self.posterior
         columns: dict[tuple[str, str, str], np.ndarray] = {}
         for term in self.design.terms:
-            values = _flat(posterior[term.name], 0 if term.levels is None else 1)
-            for k, label in enumerate(term.labels):
-                columns[FIXED, "", label] = values[:, k] if term.levels is not None else values
+            for label, outcome, values in self._entries(term.name, term.labels, term.levels is not None):
+                columns[FIXED, "", f"{label}{outcome}"] = values
         for block in self.design.blocks:
             factor = block.factor.name
             for term in block.terms:
-                values = _flat(posterior[names.sd(term.name, factor)], 0 if term.levels is None else 1)
-                for k, label in enumerate(term.labels):
-                    columns[VARIANCE, factor, f"sd({label})"] = values[:, k] if term.levels is not None else values
+                entries = self._entries(names.sd(term.name, factor), term.labels, term.levels is not None)
+                for label, outcome, values in entries:
+                    columns[VARIANCE, factor, f"sd({label}){outcome}"] = values
         for part in self.design.parts:
             if part.free:
                 factor, labels = part.factor.name, part.block.labels
-                values = _flat(posterior[names.corr(factor, part.number)], 2)
-                for j in range(len(labels)):
-                    for i in range(j + 1, len(labels)):
-                        columns[VARIANCE, factor, f"corr({labels[j]}, {labels[i]})"] = values[:, i, j]
-        for name in (names.SIGMA, names.RHO):
-            if (self.design.sigma is None) if name == names.SIGMA else (self.design.residual is not None):
-                columns[VARIANCE, RESIDUAL, name] = _flat(posterior[name], 0)
+                pairs = [(i, j) for j in range(len(labels)) for i in range(j + 1, len(labels))]
+                for _, outcome, values in self._entries(names.corr(factor, part.number), ("",), False):
+                    for i, j in pairs:
+                        columns[VARIANCE, factor, f"corr({labels[j]}, {labels[i]}){outcome}"] = values[:, i, j]
+        for name in (*self.design.family.auxiliary, names.RHO):
+            if name in self.posterior:
+                sizes = self.posterior[name].shape[2:]
+                labels = [f"{name}[{k}]" for k in range(sizes[0])] if sizes else [name]
+                for k, label in enumerate(labels):
+                    values = _flat(self.posterior[name])
+                    columns[VARIANCE, RESIDUAL, label] = values[:, k] if sizes else values
         return pd.DataFrame(columns)
+
+    def _entries(self, name: str, labels: tuple[str, ...], vector: bool) -> Iterator[tuple[str, str, np.ndarray]]:
+        """Label, outcome (empty if the response has one column) and draws of every entry of a variable."""
+        variable = self.posterior[name]
+        outcomes = self.design.outcomes
+        if outcomes is not None:
+            variable = variable.transpose(names.CHAIN, names.DRAW, outcomes[0], ...)
+        values = _flat(variable)
+        for k, outcome in enumerate(("",) if outcomes is None else outcomes[1]):
+            of_outcome = values if outcomes is None else values[:, k]
+            suffix = f"[{outcome}]" if outcome else ""
+            for i, label in enumerate(labels):
+                yield label, suffix, of_outcome[:, i] if vector else of_outcome
 
     def ranef(self) -> dict[str, pd.DataFrame]:
         """Posterior of the random effects of every level.
@@ -381,6 +391,7 @@ class Posterior:
             source = self.idata[names.RANEF_SUMMARY].to_dataset().sel({names.STATISTIC: ["mean", "sd", *wanted]})
         else:
             source = self.posterior
+        outcomes = [""] if self.design.outcomes is None else [f"[{label}]" for label in self.design.outcomes[1]]
         for part in self.design.parts_of(factor):
             for term in part.block.terms:
                 values = source[names.effect(term.name, factor.name)]
@@ -391,7 +402,7 @@ class Posterior:
                     quantiles = np.quantile(draws, list(wanted.values()), axis=0)
                     table = np.stack([draws.mean(axis=0), draws.std(axis=0, ddof=1), *quantiles])
                 table = table.reshape(len(table), -1, table.shape[-1])
-                for k, label in enumerate(term.labels):
+                for k, label in enumerate(f"{label}{outcome}" for outcome in outcomes for label in term.labels):
                     index = pd.MultiIndex.from_product([factor.levels, [label]], names=[factor.name, "term"])
                     parts.append(pd.DataFrame(table[:, k].T, index=index, columns=["mean", "sd", *wanted]))
         return pd.concat(parts)
@@ -409,10 +420,38 @@ class Posterior:
         return "\n".join(lines)
 
 
-def _flat(values: xr.DataArray, trailing: int) -> np.ndarray:
-    """Draws of all chains, keeping the last `trailing` dimensions."""
+def _flat(values: xr.DataArray) -> np.ndarray:
+    """Draws of all chains, one after the other."""
     array = values.to_numpy()
-    return array.reshape(-1, *array.shape[2 : 2 + trailing])
+    return array.reshape(-1, *array.shape[2:])
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Posterior(Sampled):
+    """The posterior of a Gaussian model, whose random effects are integrated out in closed form.
+
+    `hierbayes.Fit` is this with its comparisons and checks; the attributes are described there.
+
+    Parameters
+    ----------
+    design, priors, idata, specification
+        As of `Sampled`.
+    marginal : Marginal
+    reml : Estimate
+    """
+
+    marginal: Marginal
+    reml: Estimate
+
+    @cached_property
+    def thetas(self) -> np.ndarray:
+        """(draws, dim) array: θ of every draw, chains one after the other."""
+        return thetas(self.marginal, self.posterior)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class FamilyPosterior(Sampled):
+    """The posterior of a model of another family; `hierbayes.FamilyFit` is this with its comparisons and checks."""
 
 
 def checked(level: float) -> float:

@@ -76,7 +76,7 @@ def build_graph(marginal: Marginal, priors: Priors) -> pm.Model:
     return model
 
 
-def correlated(model: pm.Model, part: Part, eta: float) -> tuple[Any, Any]:
+def correlated(model: pm.Model, part: Part, eta: float, outcomes: tuple[str, int] | None = None) -> tuple[Any, Any]:
     """Partial correlations under LKJ(eta) and the Cholesky factor of the correlation matrix of a block.
 
     Parameters
@@ -85,31 +85,42 @@ def correlated(model: pm.Model, part: Part, eta: float) -> tuple[Any, Any]:
         The model on the stack.
     part : Part
     eta : float
+    outcomes : (str, int), optional
+        Dimension and number of the outcomes of the response, each with correlations of its own.
 
     Returns
     -------
-    r : (size (size - 1) / 2,) variable
-    C : (size, size) variable
+    r : ([outcomes,] size (size - 1) / 2) variable
+    C : ([outcomes,] size, size) variable
     """
     factor, size = part.factor.name, part.block.Z.shape[1]
     shapes = Layout((size,), (True,)).lkj_shapes((eta,))
-    r = 2.0 * pm.Beta(names.partial(factor, part.number), shapes, shapes, shape=len(shapes)) - 1.0
-    C = _correlation_factor(r, size)
+    lead = () if outcomes is None else (outcomes[1],)
+    r = 2.0 * pm.Beta(names.partial(factor, part.number), shapes, shapes, shape=(*lead, len(shapes))) - 1.0
+    if outcomes is None:
+        C = _correlation_factor(r, size)
+    else:
+        C = pt.stack([_correlation_factor(r[k], size) for k in range(outcomes[1])])
     dims = names.corr_dims(factor, part.number)
     for dim in dims:
         model.add_coord(dim, part.block.labels)
     # as a sum of products: a matrix product takes seconds to compile
-    pm.Deterministic(names.corr(factor, part.number), (C[:, None, :] * C).sum(axis=2), dims=dims)
+    matrix = (C[..., :, None, :] * C[..., None, :, :]).sum(axis=-1)
+    pm.Deterministic(names.corr(factor, part.number), matrix, dims=dims if outcomes is None else (outcomes[0], *dims))
     return r, C
 
 
-def variable(name: str, priors: tuple[Prior, ...], dims: str | None) -> Any:
-    """A PyMC variable from one prior a column."""
+def variable(name: str, priors: tuple[Prior, ...], dims: str | None, outcomes: str | None = None) -> Any:
+    """A PyMC variable from one prior a column, for all outcomes alike if the response has several."""
     distribution = getattr(pm, priors[0].name)
     if dims is None:
         # as arrays: PyTensor would keep bare numbers, and what it computes from them, in single precision
-        return distribution(name, **{key: np.asarray(value) for key, value in priors[0].args.items()})
-    return distribution(name, **{key: np.array([p.args[key] for p in priors]) for key in priors[0].args}, dims=dims)
+        args = {key: np.asarray(value) for key, value in priors[0].args.items()}
+        return distribution(name, **args, dims=outcomes)
+    args = {key: np.array([p.args[key] for p in priors]) for key in priors[0].args}
+    if outcomes is None:
+        return distribution(name, **args, dims=dims)
+    return distribution(name, **{key: value[:, None] for key, value in args.items()}, dims=(dims, outcomes))
 
 
 def _correlation_factor(partial: Any, size: int) -> Any:

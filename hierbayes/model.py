@@ -14,29 +14,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from hierbayes import from_bambi, names
-from hierbayes.errors import (
-    ConvergenceWarning,
-    DataError,
-    FormulaError,
-    RowsDropped,
-    SingularFit,
-)
+from hierbayes import names
+from hierbayes.errors import ConvergenceWarning, DataError, HierbayesError, RowsDropped, SingularFit
 from hierbayes.marginal import Marginal
 from hierbayes.moments import Moments, take_moments
-from hierbayes.parameterization import AUTO, MARGINAL, Choice, choose
+from hierbayes.parameterization import AUTO, MARGINAL, Choice, choose, choose_blocks
 from hierbayes.priors import Priors
 from hierbayes.progress import watched
 from hierbayes.refits import Refits, Refitter
 from hierbayes.reml import SINGULAR, Optimum, maximise
-from hierbayes.results import Fit, RemlFit
+from hierbayes.results import FamilyFit, Fit, RemlFit
+from hierbayes.specification import specify
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import ArrayLike
 
+    from hierbayes.design import Design
     from hierbayes.evidence.marginal_likelihood import Evidence
     from hierbayes.evidence.quadrature import Quadrature
+    from hierbayes.family import Family
     from hierbayes.recover import Keep
     from hierbayes.sampling import Run
 
@@ -53,7 +50,10 @@ class Model:
     data : pandas.DataFrame
         One row an observation.
     family : str, default "gaussian"
-        Only the Gaussian family with the identity link.
+        Any family of Bambi: ``"bernoulli"``, ``"binomial"`` (``p(successes, trials) ~ …``), ``"poisson"``,
+        ``"negativebinomial"``, ``"t"``, ``"beta"``, ``"gamma"``, ``"cumulative"`` and so on.
+    link : str, optional
+        Link function of the parameter that the formula describes; by default Bambi's for the family.
     priors : mapping, optional
         Bambi's form: ``{"Days": bambi.Prior("Normal", mu=0, sigma=10), "1|Subject": bambi.Prior("Normal",
         mu=0, sigma=bambi.Prior("HalfNormal", sigma=50)), "Subject_corr": bambi.Prior("LKJ", eta=2)}``.
@@ -99,28 +99,29 @@ class Model:
         weights: str | ArrayLike | None = None,
         se: str | ArrayLike | None = None,
         residual: str | None = None,
+        link: str | None = None,
     ) -> None:
-        if family != "gaussian":
-            raise FormulaError(
-                f"The family {family!r} is not available yet; this version fits 'gaussian' responses. "
-                "Bambi fits it without the REML comparison."
-            )
         if weights is not None and se is not None:
             raise DataError("Give weights or se, not both: standard errors are weights 1/se² with a known σ of 1.")
-        self.formula = formula
-        self._parsed = from_bambi.parse(formula, random=residual is None)
         data, weights_ = _with_column(data, weights, "weights")
         data, se_ = _with_column(data, se, "se")
         caller = sys._getframe(1)
-        self._namespace = from_bambi.names_used(self._parsed, {**caller.f_globals, **caller.f_locals})
-        self.data, self.design = from_bambi.read_design(
-            self._parsed, data, self._namespace, dropna, weights_, se_, residual
+        self.specification = specify(
+            formula,
+            data,
+            family,
+            link,
+            priors,
+            center_predictors,
+            dropna,
+            weights_,
+            se_,
+            residual,
+            {**caller.f_globals, **caller.f_locals},
         )
-        self.given_priors = dict(priors or {})
-        from_bambi.check_prior_names(self.design, self.given_priors)
-        self.center_predictors = center_predictors
-        self.moments: Moments = take_moments(self.design)
-        if self.given_priors:
+        if self.family.exact:
+            _ = self.moments
+        if self.given_priors or not self.family.exact:
             _ = self.priors
         if self.design.n_dropped:
             columns = ", ".join(map(repr, self.design.dropped_columns))
@@ -130,12 +131,40 @@ class Model:
                 stacklevel=2,
             )
 
-    @cached_property
+    @property
+    def formula(self) -> str:
+        """The formula as written."""
+        return self.specification.formula
+
+    @property
+    def design(self) -> Design:
+        """Response, fixed effects and random effects as numbers."""
+        return self.specification.design
+
+    @property
+    def data(self) -> pd.DataFrame:
+        """The columns and rows used."""
+        return self.specification.data
+
+    @property
+    def family(self) -> Family:
+        """Family and link of the response."""
+        return self.specification.family
+
+    @property
+    def given_priors(self) -> dict[str, Any]:
+        """The priors that were given, in Bambi's form."""
+        return self.specification.priors_given
+
+    @property
+    def center_predictors(self) -> bool:
+        """Whether the prior of the intercept refers to the mean of the predictors."""
+        return self.specification.center_predictors
+
+    @property
     def priors(self) -> Priors:
         """The priors in use, given and automatic."""
-        return from_bambi.read_priors(
-            self.design, self.data, self._namespace, self.given_priors, self.center_predictors
-        )
+        return self.specification.priors
 
     @cached_property
     def bambi(self) -> Any:
@@ -144,7 +173,21 @@ class Model:
         Bambi's own graph treats ``(x | g)`` as uncorrelated; fit with `fit`, not with it. Building it
         takes memory of the order of rows x levels.
         """
-        return from_bambi.bambi_model(self.design, self._parsed, self.data, self._namespace, self.priors)
+        return self.specification.bambi()
+
+    @cached_property
+    def moments(self) -> Moments:
+        """All that a Gaussian likelihood needs of the data."""
+        self._need_exact("its moments")
+        return take_moments(self.design)
+
+    def _need_exact(self, what: str, remedy: str = "use fit") -> None:
+        """Refuse what only a Gaussian model has."""
+        if not self.family.exact:
+            raise HierbayesError(
+                f"A model of family {self.family} does not have {what}, which need a Gaussian response with identity "
+                f"link; {remedy}."
+            )
 
     @cached_property
     def likelihood(self) -> Marginal:
@@ -156,12 +199,13 @@ class Model:
         """The marginal likelihood with the priors of the fixed effects."""
         return Marginal(self.design, self.priors, self.moments)
 
-    def graph(self, parameterization: str = "marginal") -> Any:
+    def graph(self, parameterization: str | None = None) -> Any:
         """The PyMC model that NUTS samples.
 
         Parameters
         ----------
-        parameterization : {"marginal", "noncentered", "centered", "auto"}, default "marginal"
+        parameterization : {"marginal", "noncentered", "centered", "auto"}, optional
+            By default ``"marginal"`` for a Gaussian response with identity link, and ``"auto"`` otherwise.
             ``"marginal"``: random effects, and fixed effects with Normal or flat priors, integrated out.
             ``"noncentered"`` and ``"centered"``: every random effect a variable. ``"auto"``: as in `fit`.
 
@@ -176,16 +220,19 @@ class Model:
         ValueError
             For another parametrisation, or a conditional one with correlated residuals.
         """
-        choice = self._choose(parameterization)
+        choice = self._choose(parameterization or (MARGINAL if self.family.exact else AUTO))
         if choice.marginal:
             from hierbayes.graph import build_graph
 
             return build_graph(self.marginal, self.priors)
         from hierbayes.conditional import build_conditional
 
-        return build_conditional(self.design, self.priors, choice.blocks)
+        respond = None if self.family.exact else self.specification.respond
+        return build_conditional(self.design, self.priors, choice.blocks, respond)
 
     def _choose(self, parameterization: str, reml: RemlFit | None = None) -> Choice:
+        if not self.family.exact:
+            return choose_blocks(parameterization, self.design, None)
         if parameterization == AUTO and reml is None:
             reml = self._maximise("REML", quiet=True)
         covariance, sigma = (np.zeros((0, 0)), 1.0) if reml is None else (reml.covariance, reml.sigma)
@@ -287,6 +334,8 @@ class Model:
     def _maximise(self, method: str, quiet: bool = False, likelihood: Marginal | None = None) -> RemlFit:
         if method not in {"REML", "ML"}:
             raise ValueError(f"method must be 'REML' or 'ML', not {method!r}")
+        self._need_exact("restricted and closed-form likelihoods", "use ml() for maximum likelihood")
+        whole = likelihood is None
         likelihood = self.likelihood if likelihood is None else likelihood
         optimum = maximise(likelihood, method == "REML")
         if not optimum.converged and not quiet:
@@ -301,7 +350,7 @@ class Model:
                 SingularFit,
                 stacklevel=3,
             )
-        return RemlFit(likelihood, optimum, method)
+        return RemlFit(likelihood, optimum, method, self.specification if whole else None)
 
     def _without_variance(self, optimum: Optimum) -> str:
         """The grouping factors whose effects have no variance in some direction, in words."""
@@ -324,7 +373,7 @@ class Model:
         progress: bool | None = None,
         callback: Callable[[Any], None] | None = None,
         parameterization: str = "auto",
-    ) -> Fit:
+    ) -> Fit | FamilyFit:
         """Sample the posterior by NUTS and recover every effect that was integrated out.
 
         Parameters
@@ -354,7 +403,8 @@ class Model:
 
         Returns
         -------
-        Fit
+        Fit or FamilyFit
+            A `FamilyFit` unless the response is Gaussian with identity link.
 
         Raises
         ------
@@ -381,8 +431,10 @@ class Model:
         from hierbayes import sampling
         from hierbayes.checks.prior_summary import prior_table, warn_of_wide
 
-        warn_of_wide(prior_table(self.marginal, self.priors, self.given_priors), self.design.response)
-        reml = self._maximise("REML", quiet=True)
+        reml = None
+        if self.family.exact:
+            warn_of_wide(prior_table(self.marginal, self.priors, self.given_priors), self.design.response)
+            reml = self._maximise("REML", quiet=True)
         choice = self._choose(parameterization, reml)
         seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else int(seed)
         run = sampling.Run(
@@ -396,9 +448,13 @@ class Model:
             callback=callback,
         )
         started = time.perf_counter()
-        groups = self._sample_marginal(run, reml, keep) if choice.marginal else self._sample_conditional(run, choice)
+        if choice.marginal and reml is not None:
+            groups = self._sample_marginal(run, reml, keep)
+        else:
+            groups = self._sample_conditional(run, choice)
+        dims = ("__obs__", "outcome")[: self.design.y.ndim]
         groups["observed_data"] = xr.Dataset(
-            {self.design.response: ("__obs__", self.design.y)}, {"__obs__": np.arange(self.design.n)}
+            {self.design.response: (dims, self.design.y)}, {"__obs__": np.arange(self.design.n)}
         )
         groups["posterior"].attrs = (
             self._provenance(seed)
@@ -413,7 +469,11 @@ class Model:
         )
         idata = xr.DataTree.from_dict(groups)
         idata.attrs = dict(groups["posterior"].attrs)
-        fit = Fit(self.design, self.priors, self.marginal, idata, reml)
+        fit: Fit | FamilyFit
+        if reml is None:
+            fit = FamilyFit(self.design, self.priors, idata, specification=self.specification)
+        else:
+            fit = Fit(self.design, self.priors, idata, self.marginal, reml, specification=self.specification)
         for problem in fit.convergence.problems:
             warnings.warn(problem, ConvergenceWarning, stacklevel=2)
         return fit
@@ -564,10 +624,14 @@ class Model:
     def _sample_conditional(self, run: Run, choice: Choice) -> dict[str, xr.Dataset]:
         """Sample the graph that has every random effect as a variable."""
         from hierbayes import sampling
-        from hierbayes.conditional import build_conditional, posterior_of
+        from hierbayes.conditional import build_conditional, kept_variables, posterior_of
 
-        graph = build_conditional(self.design, self.priors, choice.blocks)
-        draws, stats = sampling.sample_graph(graph, run)
+        respond = None if self.family.exact else self.specification.respond
+        graph = build_conditional(self.design, self.priors, choice.blocks, respond)
+        known = {variable.name for variable in graph.unobserved_RVs}
+        draws, stats = sampling.sample_graph(
+            graph, run, [name for name in kept_variables(self.design) if name in known]
+        )
         posterior = posterior_of(draws, self.design)
         posterior.attrs = {"engine": "graph"}
         return {"posterior": posterior, "sample_stats": stats}

@@ -14,7 +14,7 @@ Trends in Bayesian Methodology with Applications, 79-101).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -84,12 +84,56 @@ def choose(wanted: str, marginal: Marginal, covariance: np.ndarray, sigma: float
     if wanted in {CENTERED, NONCENTERED}:
         return Choice(False, (wanted,) * len(design.blocks), "asked for")
     table = information(design, covariance, sigma)
-    why = "; ".join(f"{row.terms}|{row.group} {row.choice}: {row.reason}" for row in table.itertuples())
     return Choice(
         False,
         tuple(table["choice"]),
-        f"the crossed factors leave a dense core of {core} columns, too many to eliminate at every step; {why}",
+        f"the crossed factors leave a dense core of {core} columns, too many to eliminate at every step; "
+        + _reasons(table),
     )
+
+
+def choose_blocks(wanted: str, design: Design, fit: tuple[np.ndarray, np.ndarray] | None) -> Choice:
+    """Resolve what the user asked for of a family whose random effects cannot be integrated out in closed form.
+
+    Parameters
+    ----------
+    wanted : {"auto", "noncentered", "centered"}
+    design : Design
+    fit : ((q, q) array, (n,) array) or None
+        Covariance of the random effects and, for each row, the information about its linear predictor, both at the
+        maximum of the likelihood; None if there is no such estimate.
+
+    Returns
+    -------
+    Choice
+
+    Raises
+    ------
+    ValueError
+        For another name, or one that the family does not allow.
+    """
+    if wanted not in PARAMETERIZATIONS:
+        raise ValueError(f"parameterization must be one of {', '.join(PARAMETERIZATIONS)}, not {wanted!r}")
+    if wanted == MARGINAL:
+        raise ValueError(
+            f"parameterization='marginal' needs a Gaussian response with identity link, not {design.family}; "
+            "use 'auto'"
+        )
+    single = design.outcomes is None
+    if wanted == CENTERED and not single and any(part.free for part in design.parts):
+        raise ValueError(f"correlated effects of the family {design.family.name!r} are non-centred; use 'auto'")
+    if wanted != AUTO:
+        return Choice(False, (wanted,) * len(design.blocks), "asked for")
+    if fit is None:
+        blocks = (NONCENTERED,) * len(design.blocks)
+        return Choice(False, blocks, "without an estimate to judge by, non-centred is safe where groups are small")
+    covariance, weights = fit
+    table = information(replace(design, weights=weights), covariance, 1.0)
+    return Choice(False, tuple(table["choice"]), _reasons(table))
+
+
+def _reasons(table: pd.DataFrame) -> str:
+    return "; ".join(f"{row.terms}|{row.group} {row.choice}: {row.reason}" for row in table.itertuples())
 
 
 def information(design: Design, covariance: np.ndarray, sigma: float) -> pd.DataFrame:

@@ -6,7 +6,7 @@ frozen values, which know neither Bambi nor PyMC.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -75,6 +75,9 @@ class Priors:
     rho : float or None
         Residual correlation ρ: its place in its range, scaled to (0, 1), is Beta(rho, rho). None for
         independent residuals.
+    auxiliary : dict of str to tuple of Prior, or number
+        Further parameters of a family that is not Gaussian, one prior an entry; a number where the parameter is
+        held at it.
     """
 
     coefficients: tuple[Prior, ...]
@@ -83,6 +86,7 @@ class Priors:
     sigma: Prior | None
     eta: tuple[float, ...]
     rho: float | None = None
+    auxiliary: dict[str, tuple[Prior, ...] | float] = field(default_factory=dict)
 
     @property
     def kept(self) -> np.ndarray:

@@ -276,7 +276,7 @@ def test_chains_that_disagree_are_a_problem(fit_sleepstudy):
     rng = np.random.default_rng(0)
     stats["energy"][:] = np.cumsum(rng.normal(size=stats["energy"].shape), axis=1)
     idata["sample_stats"] = stats
-    broken = hb.Fit(fit_sleepstudy.design, fit_sleepstudy.priors, fit_sleepstudy.marginal, idata, fit_sleepstudy.reml)
+    broken = hb.Fit(fit_sleepstudy.design, fit_sleepstudy.priors, idata, fit_sleepstudy.marginal, fit_sleepstudy.reml)
     check = broken.check()
     assert check.worst == PROBLEM
     assert topic(check, "convergence")["finding"].str.contains("R-hat of 'sigma'").any()

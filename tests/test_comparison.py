@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import hierbayes as hb
+from hierbayes.cross_validation.elpd_kfold import KFoldELPD
 from hierbayes.errors import ComparisonWarning, DataError, HierbayesError
-from hierbayes.predictive.elpd_kfold import KFoldELPD
 
 FORMULAS = {"intercepts": "Reaction ~ Days + (1 | Subject)", "slopes": "Reaction ~ Days + (Days | Subject)"}
 

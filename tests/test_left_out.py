@@ -24,9 +24,9 @@ from oracle import (
     some_theta,
 )
 
+from hierbayes.cross_validation.left_out import Predictive, log_groups, log_rows, log_sets, seconds_of_sets
 from hierbayes.errors import DataError
 from hierbayes.marginal import Marginal
-from hierbayes.predictive.left_out import Predictive, log_groups, log_rows, log_sets, seconds_of_sets
 
 VALUE = 1e-8
 """Relative, against the dense oracle."""

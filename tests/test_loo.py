@@ -18,12 +18,12 @@ from scipy import stats
 from test_posterior import CASES
 
 import hierbayes as hb
+from hierbayes.cross_validation import loo as module
+from hierbayes.cross_validation.elpd import standard_error
+from hierbayes.cross_validation.left_out import Predictive
+from hierbayes.cross_validation.loo import relative_efficiency
+from hierbayes.cross_validation.posterior_refits import refit_without
 from hierbayes.errors import DataError
-from hierbayes.predictive import loo as module
-from hierbayes.predictive.elpd import standard_error
-from hierbayes.predictive.left_out import Predictive
-from hierbayes.predictive.loo import relative_efficiency
-from hierbayes.predictive.posterior_refits import refit_without
 
 ROWS, GROUPS = 0.1, 0.3
 """Of the elpd of all rows, or groups, against quadrature."""

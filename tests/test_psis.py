@@ -7,7 +7,7 @@ import pytest
 from arviz_stats.base import array_stats
 from scipy.special import logsumexp
 
-from hierbayes.predictive.psis import good_k, smooth, tail_length
+from hierbayes.cross_validation.psis import good_k, smooth, tail_length
 
 SAME = 1e-9
 """Absolute, of logarithms and of k."""

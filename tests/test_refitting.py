@@ -18,12 +18,12 @@ from scipy import stats
 from test_posterior import CASES
 
 import hierbayes as hb
+from hierbayes.cross_validation.kfold import fold_of_rows
+from hierbayes.cross_validation.posterior_refits import Target, cost, log_mean, refit_without
+from hierbayes.cross_validation.wrapper import GaussianWrapper
 from hierbayes.errors import ConvergenceWarning, DataError, HierbayesError, ParetoWarning
 from hierbayes.evidence.bennett import log_ratio
 from hierbayes.evidence.quadrature import quadrature
-from hierbayes.predictive.kfold import fold_of_rows
-from hierbayes.predictive.posterior_refits import Target, cost, log_mean, refit_without
-from hierbayes.predictive.wrapper import GaussianWrapper
 from hierbayes.priors import Prior
 
 ERRORS = 4.0
@@ -215,7 +215,7 @@ def test_a_surprising_row_of_a_left_out_group_is_exact(outlier):
 def test_what_is_not_exact_is_not_called_so(outlier, monkeypatch):
     """As for priors that are not compiled: the average over the draws of both posteriors."""
     for name in ("_whole", "_log_integral"):
-        monkeypatch.setattr(f"hierbayes.predictive.reloo.{name}", lambda fit: None)
+        monkeypatch.setattr(f"hierbayes.cross_validation.reloo.{name}", lambda fit: None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ParetoWarning)
         before = outlier.loo()

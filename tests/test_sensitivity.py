@@ -83,7 +83,7 @@ def test_draws_from_the_prior_overlap_with_it(name):
     model = model_of(name)
     drawn = prior_predictive(model.marginal, model.priors, 4000, 1)
     tree = xr.DataTree.from_dict({"posterior": drawn["prior"].to_dataset()})
-    table = prior_overlap(Posterior(model.design, model.priors, model.marginal, tree, None))
+    table = prior_overlap(Posterior(model.design, model.priors, tree, model.marginal, None))
     assert len(table) == len(model.priors.coefficients) + model.marginal.dim
     assert (table["overlap"] > 0.95).all()
     assert (table["position"] - 0.5).abs().max() < 5.0 * np.sqrt(0.25 / 4000)

@@ -9,8 +9,8 @@ With V the covariance of the response at the estimated variances and ``P = V‚Åª¬
 the row's distance from what all other rows predict for it, in standard deviations of that prediction. For independent
 residuals this is also the conditional residual over its own standard deviation, leverage taken into account (Haslett
 & Hayes 1998, Journal of the Royal Statistical Society B 60, 201); it has variance 1 whatever the weights and the
-correlation of the residuals. It comes in closed form from `hierbayes.predictive.left_out`: O(rows), no matrix of rows
-x rows.
+correlation of the residuals. It comes in closed form from `hierbayes.cross_validation.left_out`: O(rows), no matrix
+of rows x rows.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ import pandas as pd
 from scipy import stats
 
 from hierbayes.covariance import cholesky, partials
+from hierbayes.cross_validation.left_out import Predictive
 from hierbayes.design import Factor
 from hierbayes.estimates import Estimate
-from hierbayes.predictive.left_out import Predictive
 
 SHAPIRO_WILK = 5000
 """Of more values the test rejects whatever the data: no real residual is exactly normal."""

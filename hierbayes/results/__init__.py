@@ -1,8 +1,9 @@
-"""What the two inferences return: `RemlFit` and `Fit`."""
+"""What the inferences return: `RemlFit` and `Fit` of Gaussian models, `FamilyFit` of others."""
 
 from __future__ import annotations
 
+from hierbayes.results.family_fit import FamilyFit
 from hierbayes.results.fit import Fit
 from hierbayes.results.reml_fit import RemlFit
 
-__all__ = ["Fit", "RemlFit"]
+__all__ = ["FamilyFit", "Fit", "RemlFit"]

@@ -14,6 +14,10 @@ from hierbayes.checks.check import Check
 from hierbayes.checks.check_posterior import check_posterior
 from hierbayes.checks.predictive_check import predictive_check
 from hierbayes.checks.sensitivity import prior_sensitivity
+from hierbayes.cross_validation.kfold import kfold
+from hierbayes.cross_validation.loo import Target, log_likelihood, logo, loo, loo_pit
+from hierbayes.cross_validation.posterior_refits import Cost
+from hierbayes.cross_validation.reloo import moment_match, refit_cost, reloo
 from hierbayes.errors import ParetoWarning
 from hierbayes.estimates import (
     Posterior,
@@ -22,16 +26,12 @@ from hierbayes.evidence.marginal_likelihood import Evidence, evidence
 from hierbayes.evidence.quadrature import Quadrature, quadrature
 from hierbayes.partial_pooling.disagreement import disagreements
 from hierbayes.partial_pooling.shrinkage import shrinkage
-from hierbayes.predictive.kfold import kfold
-from hierbayes.predictive.loo import Target, log_likelihood, logo, loo, loo_pit
-from hierbayes.predictive.posterior_refits import Cost
-from hierbayes.predictive.reloo import moment_match, refit_cost, reloo
 from hierbayes.variance.tables import design_effect, icc, r2, variance_partition
 
 if TYPE_CHECKING:
-    from hierbayes.predictive.elpd import ELPD
-    from hierbayes.predictive.elpd_kfold import KFoldELPD
-    from hierbayes.predictive.wrapper import GaussianWrapper
+    from hierbayes.cross_validation.elpd import ELPD
+    from hierbayes.cross_validation.elpd_kfold import KFoldELPD
+    from hierbayes.cross_validation.wrapper import GaussianWrapper
 from hierbayes.results.elsewhere import refuse
 from hierbayes.results.reml_fit import RemlFit
 
@@ -96,8 +96,8 @@ class Fit(Posterior):
 
         Notes
         -----
-        See `hierbayes.predictive.loo`. Memory does not grow with the rows: 100,000 rows times 4,000 draws need less
-        than 2 GB.
+        See `hierbayes.cross_validation.loo`. Memory does not grow with the rows: 100,000 rows times 4,000 draws need
+        less than 2 GB.
 
         Examples
         --------
@@ -286,7 +286,7 @@ class Fit(Posterior):
         Notes
         -----
         Refits have the priors, draws and chains of the fit, and seeds of their own that derive from its seed. See
-        `hierbayes.predictive.reloo`.
+        `hierbayes.cross_validation.reloo`.
 
         Examples
         --------
@@ -424,7 +424,7 @@ class Fit(Posterior):
         >>> fit.wrapper("Batch", joint=True).idata_orig["log_likelihood"].sizes["Batch__factor_dim"]
         6
         """
-        from hierbayes.predictive.wrapper import GaussianWrapper
+        from hierbayes.cross_validation.wrapper import GaussianWrapper
 
         return GaussianWrapper(self, group, joint, items)
 

@@ -25,18 +25,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hierbayes.cross_validation.posterior_refits import Cost, Target, cost, log_mean, refit_without
+from hierbayes.cross_validation.source import source
 from hierbayes.errors import HierbayesError, ParetoWarning, PriorError
 from hierbayes.estimates import Posterior
 from hierbayes.evidence.bennett import log_ratio, relative_error
 from hierbayes.evidence.marginal_likelihood import bridged
 from hierbayes.evidence.quadrature import quadrature
-from hierbayes.predictive.posterior_refits import Cost, Target, cost, log_mean, refit_without
-from hierbayes.predictive.source import source
 from hierbayes.progress import bar
 from hierbayes.sampling import make_target
 
 if TYPE_CHECKING:
-    from hierbayes.predictive.elpd import ELPD
+    from hierbayes.cross_validation.elpd import ELPD
 
 logger = logging.getLogger("hierbayes")
 EXACT = 0.1
@@ -69,7 +69,7 @@ def refit_cost(fit: Posterior, elpd: ELPD, k_threshold: float | None = None) -> 
 
 def reloo(fit: Posterior, elpd: ELPD, k_threshold: float | None = None, progress: bool | None = None) -> ELPD:
     """Replace items with a high Pareto k by exact refits without them; see `hierbayes.Fit.reloo`."""
-    from hierbayes.predictive.wrapper import GaussianWrapper
+    from hierbayes.cross_validation.wrapper import GaussianWrapper
 
     target, items = target_of(fit, elpd), high(elpd, k_threshold)
     if not len(items):
@@ -146,7 +146,7 @@ def moment_match(fit: Posterior, elpd: ELPD, k_threshold: float | None = None) -
     """Replace items with a high Pareto k by moment matching; see `hierbayes.Fit.moment_match`."""
     import arviz as az
 
-    from hierbayes.predictive.wrapper import GaussianWrapper
+    from hierbayes.cross_validation.wrapper import GaussianWrapper
 
     target, items = target_of(fit, elpd), high(elpd, k_threshold)
     if not target.alone:
@@ -193,7 +193,7 @@ def target_of(fit: Posterior, elpd: ELPD) -> Target:
     HierbayesError
         If it is not what leave-one-out of this fit returned, or is conditional on the random effects.
     """
-    from hierbayes.predictive.elpd import ELPD
+    from hierbayes.cross_validation.elpd import ELPD
 
     if not isinstance(elpd, ELPD):
         raise HierbayesError(f"A {type(elpd).__name__} cannot be mended; give what fit.loo() or fit.logo() returned.")
@@ -212,7 +212,7 @@ def target_of(fit: Posterior, elpd: ELPD) -> Target:
 
 def _replaced(elpd: ELPD, items: np.ndarray, values: np.ndarray, k: np.ndarray, note: str) -> ELPD:
     """All items, some of them replaced."""
-    from hierbayes.predictive.elpd import standard_error
+    from hierbayes.cross_validation.elpd import standard_error
 
     new = copy.copy(elpd)
     new.elpd_i, new.pareto_k, new.influence_pareto_k = elpd.elpd_i.copy(), elpd.pareto_k.copy(), elpd.pareto_k

@@ -2,11 +2,11 @@
 
 ``az.reloo``, ``az.loo_kfold`` and ``az.loo_moment_match`` ask a wrapper to take observations out, to sample again and
 to score what was taken out. Here the posterior of θ is sampled again and everything else stays integrated
-(`hierbayes.predictive.posterior_refits`), so that what was left out is scored in closed form.
+(`hierbayes.cross_validation.posterior_refits`), so that what was left out is scored in closed form.
 
 ``az.reloo`` takes the plain average of that score over the draws of the refit. Where an item is so surprising that
 the posterior with it is far from that without, the average hangs on a few draws and can be off by many units; that of
-`Fit.reloo` does not (`hierbayes.predictive.reloo`).
+`Fit.reloo` does not (`hierbayes.cross_validation.reloo`).
 
 Moment matching (Paananen, Piironen, Bürkner & Vehtari 2021) moves the draws by affine maps of the unconstrained
 parameters; it needs their log posterior density and the log likelihood of one item at any of them.
@@ -22,10 +22,10 @@ from arviz_stats import SamplingWrapper
 from numpy.typing import ArrayLike
 
 from hierbayes import names
+from hierbayes.cross_validation.posterior_refits import Target, refit_without
 from hierbayes.errors import HierbayesError
 from hierbayes.estimates import Posterior
 from hierbayes.evidence.surface import compiled
-from hierbayes.predictive.posterior_refits import Target, refit_without
 from hierbayes.recover import thetas
 from hierbayes.sampling import make_target
 

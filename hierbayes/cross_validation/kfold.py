@@ -20,16 +20,16 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from hierbayes import names
+from hierbayes.cross_validation.left_out import Predictive, log_sets
+from hierbayes.cross_validation.posterior_refits import cost, log_mean, refit_without
+from hierbayes.cross_validation.source import source
 from hierbayes.design import Design, Factor
 from hierbayes.estimates import Posterior
-from hierbayes.predictive.left_out import Predictive, log_sets
-from hierbayes.predictive.posterior_refits import cost, log_mean, refit_without
-from hierbayes.predictive.source import source
 from hierbayes.progress import bar
 from hierbayes.threads import parts
 
 if TYPE_CHECKING:
-    from hierbayes.predictive.elpd_kfold import KFoldELPD
+    from hierbayes.cross_validation.elpd_kfold import KFoldELPD
 
 logger = logging.getLogger("hierbayes")
 CHUNK = 8_000_000
@@ -82,8 +82,8 @@ def kfold(
     progress: bool | None = None,
 ) -> KFoldELPD:
     """Cross-validate in k parts; arguments as of `hierbayes.Fit.kfold`."""
-    from hierbayes.predictive.elpd import standard_error
-    from hierbayes.predictive.elpd_kfold import KFoldELPD
+    from hierbayes.cross_validation.elpd import standard_error
+    from hierbayes.cross_validation.elpd_kfold import KFoldELPD
 
     if folds is None:
         fold = _dealt(fit.design, k, group, stratify, np.random.default_rng(seed))

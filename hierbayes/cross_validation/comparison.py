@@ -19,10 +19,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from hierbayes.cross_validation.loo import grouping_factor, logo, loo
 from hierbayes.design import check_same_response
 from hierbayes.errors import ComparisonWarning, DataError, HierbayesError, ParetoWarning
 from hierbayes.estimates import Posterior
-from hierbayes.predictive.loo import grouping_factor, logo, loo
 
 if TYPE_CHECKING:
     from arviz_stats.utils import ELPDData
@@ -199,7 +199,7 @@ def _part(elpds: Mapping[str, Any]) -> np.ndarray | None:
 
 def _summed(elpd: Any, part: np.ndarray) -> Any:
     """The scores of each part summed, and the standard error of that."""
-    from hierbayes.predictive.elpd import standard_error
+    from hierbayes.cross_validation.elpd import standard_error
 
     new, scores = copy.copy(elpd), elpd.elpd_i.to_numpy().ravel()
     new.elpd_i = xr.DataArray(np.bincount(part, scores), dims="part")
@@ -215,7 +215,7 @@ def _pairs(models: Mapping[str, Any]) -> list[tuple[tuple[str, Any], tuple[str, 
 
 def _close(elpds: Mapping[str, Any], part: np.ndarray | None) -> list[str]:
     """Which models the data do not tell from the best one."""
-    from hierbayes.predictive.elpd import standard_error
+    from hierbayes.cross_validation.elpd import standard_error
 
     (best, one), *others = sorted(elpds.items(), key=lambda item: -item[1].elpd)
     found = []

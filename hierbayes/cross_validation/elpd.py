@@ -8,7 +8,7 @@ import numpy as np
 from arviz_stats.utils import ELPDDataLOO
 from numpy.typing import ArrayLike
 
-from hierbayes.predictive.source import Source
+from hierbayes.cross_validation.source import Source
 
 ROW, GROUP = "row", "group"
 

@@ -2,7 +2,7 @@ r"""Exact refits without some rows, and what they predict of these rows.
 
 Without the rows F the posterior of θ is sampled anew, under the priors of the fit (automatic ones are not made
 again). Everything else stays integrated: ``p(y_S | y_-F, θ)``, for a row or a whole group S of F, is a closed form
-(`hierbayes.predictive.left_out`), and its average over the draws is the exact predictive density of S.
+(`hierbayes.cross_validation.left_out`), and its average over the draws is the exact predictive density of S.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import xarray as xr
 from scipy.special import logsumexp
 
 from hierbayes import names
+from hierbayes.cross_validation.left_out import Predictive, log_groups, log_rows, log_sets
 from hierbayes.design import Design, Factor
 from hierbayes.errors import ConvergenceWarning
 from hierbayes.estimates import Posterior
 from hierbayes.marginal import Marginal
 from hierbayes.nuts import draw
-from hierbayes.predictive.left_out import Predictive, log_groups, log_rows, log_sets
 from hierbayes.sampling import Run
 
 
@@ -90,7 +90,7 @@ def refit_without(fit: Posterior, rows: np.ndarray) -> Posterior:
             "observed_data": xr.Dataset({fit.design.response: (names.OBSERVATIONS, y)}, {names.OBSERVATIONS: kept}),
         }
     )
-    refit = Posterior(marginal.design, fit.priors, marginal, idata, fit.reml)
+    refit = Posterior(marginal.design, fit.priors, idata, marginal, fit.reml)
     for problem in refit.convergence.problems:
         shown = f"row {rows[0]}" if len(rows) == 1 else f"{len(rows)} rows"
         warnings.warn(f"The refit without {shown} is not to be trusted. {problem}", ConvergenceWarning, stacklevel=2)

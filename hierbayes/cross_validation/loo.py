@@ -2,15 +2,15 @@ r"""Leave-one-out of rows and of groups, by importance sampling over θ alone.
 
 The usual scores of a row are conditional on draws of the random effects, each of which depends on a few rows, so that
 the posterior without a row is far from that with it and importance sampling breaks down. Here the random and the
-fixed effects are integrated (`hierbayes.predictive.left_out`); θ, which is all that is left to weigh, depends on
-every row a little:
+fixed effects are integrated (`hierbayes.cross_validation.left_out`); θ, which is all that is left to weigh, depends
+on every row a little:
 
     p(yᵢ | y₋ᵢ) = 1 / E[1 / p(yᵢ | y₋ᵢ, θ)],      p(y_j | y₋ⱼ) = 1 / E[1 / p(y_j | y₋ⱼ, θ)]
 
-over the posterior of θ, smoothed (`hierbayes.predictive.psis`). What has weights with a Pareto k above 0.3, and
+over the posterior of θ, smoothed (`hierbayes.cross_validation.psis`). What has weights with a Pareto k above 0.3, and
 everything as long as that is cheap, is estimated again with draws that reach further
-(`hierbayes.predictive.proposal`). The rows of a group that is left out are scored one by one with the weights of the
-whole group: ``p(yᵢ | y₋ⱼ) = Σ w p(yᵢ | y₋ⱼ, θ)``, ``w ∝ 1/p(y_j | y₋ⱼ, θ)``.
+(`hierbayes.cross_validation.proposal`). The rows of a group that is left out are scored one by one with the weights
+of the whole group: ``p(yᵢ | y₋ⱼ) = Σ w p(yᵢ | y₋ⱼ, θ)``, ``w ∝ 1/p(y_j | y₋ⱼ, θ)``.
 (Bürkner, Gabry & Vehtari 2021, Computational Statistics 36, 1243; Merkle, Furr & Rabe-Hesketh 2019, Psychometrika
 84, 802.)
 
@@ -30,18 +30,18 @@ import xarray as xr
 from scipy.special import ndtr
 
 from hierbayes import names
+from hierbayes.cross_validation.left_out import Predictive, Scores, log_groups, seconds_of_sets
+from hierbayes.cross_validation.proposal import POINTS, Proposal, propose
+from hierbayes.cross_validation.psis import Smoothed, good_k, smooth
+from hierbayes.cross_validation.source import source
 from hierbayes.design import Factor
 from hierbayes.errors import HierbayesError, ParetoWarning
 from hierbayes.estimates import Posterior
-from hierbayes.predictive.left_out import Predictive, Scores, log_groups, seconds_of_sets
-from hierbayes.predictive.proposal import POINTS, Proposal, propose
-from hierbayes.predictive.psis import Smoothed, good_k, smooth
-from hierbayes.predictive.source import source
 from hierbayes.progress import bar
 from hierbayes.threads import parts
 
 if TYPE_CHECKING:
-    from hierbayes.predictive.elpd import ELPD
+    from hierbayes.cross_validation.elpd import ELPD
 
 CHUNK, LARGE = 8_000_000, 24_000_000
 """Numbers worked on at a time; more with several grouping factors, where a chunk costs every draw an evaluation."""
@@ -61,7 +61,7 @@ Target = Literal["row", "group", "conditional"]
 
 def loo(fit: Posterior, conditional: bool = False, refine: bool = True) -> ELPD:
     """Leave out each row; arguments as of `hierbayes.Fit.loo`."""
-    from hierbayes.predictive.elpd import ROW
+    from hierbayes.cross_validation.elpd import ROW
 
     found = _gather(fit, _conditional_rows(fit) if conditional else _integrated_rows(fit), fit.design.n)
     if refine and not conditional and (more := _propose(fit, found.k)) is not None:
@@ -86,7 +86,7 @@ def loo(fit: Posterior, conditional: bool = False, refine: bool = True) -> ELPD:
 
 def logo(fit: Posterior, group: str | None = None, joint: bool = False, refine: bool = True) -> ELPD:
     """Leave out each level of a grouping factor; arguments as of `hierbayes.Fit.logo`."""
-    from hierbayes.predictive.elpd import GROUP
+    from hierbayes.cross_validation.elpd import GROUP
 
     factor = grouping_factor(fit, group)
     found, of_rows = _leave_groups(fit, factor, joint, refine)
@@ -417,7 +417,7 @@ def _result(
     **more: Any,
 ) -> ELPD:
     """Put together what ArviZ wants to see, and warn where it is not to be trusted."""
-    from hierbayes.predictive.elpd import ELPD, standard_error
+    from hierbayes.cross_validation.elpd import ELPD, standard_error
 
     draws, n = len(fit.thetas), len(found.elpd)
     advice = (

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from arviz_stats.utils import ELPDDataLOOKFold
 
-from hierbayes.predictive.source import Source
+from hierbayes.cross_validation.source import Source
 
 
 @dataclass(kw_only=True, repr=False)
@@ -21,7 +21,7 @@ class KFoldELPD(ELPDDataLOOKFold):
     group : str or None
         The grouping factor whose levels were left out as a whole.
     part : (n,) int array or None
-        The level of each row, if there is such a factor: see `hierbayes.predictive.elpd.standard_error`.
+        The level of each row, if there is such a factor: see `hierbayes.cross_validation.elpd.standard_error`.
     source : Source or None
         The fit that was cross-validated.
     **more
