@@ -1,7 +1,7 @@
 # Everything happens in .venv, which is made on first use.
 #   make report   set up and write reports/sleepstudy.html
 #   make test     set up, then lint, types and tests
-.PHONY: report test lint types slow bench clean
+.PHONY: report test lint types slow bench calibration clean
 
 BIN := .venv/bin
 
@@ -26,6 +26,10 @@ bench: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 		--requirement benchmarks/requirements.txt
 	$(BIN)/python -m benchmarks $(BENCH)
+
+# Ranks and coverage, a quarter of an hour on two cores: docs/calibration.md
+calibration: .venv/ready
+	$(BIN)/python -m benchmarks.calibration
 
 .venv/ready: pyproject.toml constraints.txt
 	@python=$$(.ci/find-python) && echo "Setting up .venv with $$python" && "$$python" -m venv .venv

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
         FormulaError,
         HierbayesError,
         HierbayesWarning,
+        IncompleteWarning,
+        LoadError,
+        MissingPrediction,
         OutputError,
         ParetoWarning,
         PriorError,
@@ -34,7 +37,8 @@ if TYPE_CHECKING:
     from hierbayes.model import Model
     from hierbayes.partial_pooling.shrinkage import shrinkage
     from hierbayes.report import report
-    from hierbayes.results import FamilyFit, Fit, RemlFit
+    from hierbayes.restore import load
+    from hierbayes.results import FamilyFit, Fit, LaplaceFit, RemlFit
 
 _HOMES = {
     "Model": "model",
@@ -42,6 +46,7 @@ _HOMES = {
     "RemlFit": "results",
     "Fit": "results",
     "FamilyFit": "results",
+    "LaplaceFit": "results",
     "Bootstrap": "inference.bootstrap",
     "GaussianWrapper": "cross_validation.wrapper",
     "compare": "cross_validation.comparison",
@@ -54,6 +59,7 @@ _HOMES = {
     "load_data": "datasets",
     "list_data": "datasets",
     "report": "report",
+    "load": "restore",
     "shrinkage": "partial_pooling.shrinkage",
     "HierbayesError": "errors",
     "DataError": "errors",
@@ -62,8 +68,11 @@ _HOMES = {
     "PriorError": "errors",
     "DatasetError": "errors",
     "OutputError": "errors",
+    "LoadError": "errors",
     "HierbayesWarning": "errors",
     "ComparisonWarning": "errors",
+    "IncompleteWarning": "errors",
+    "MissingPrediction": "errors",
     "RowsDropped": "errors",
     "SingularFit": "errors",
     "ConvergenceWarning": "errors",

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from hierbayes.errors import HierbayesError, HierbayesWarning
+from hierbayes.errors import HierbayesError, HierbayesWarning, IncompleteWarning
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from hierbayes.model import Model
-    from hierbayes.results import Fit
+    from hierbayes.results import FamilyFit, Fit
 
 INTERRUPTED = 130
 REFUSED = 2
@@ -104,7 +104,7 @@ def main() -> None:
 
 
 class Method(StrEnum):
-    """What `hierbayes fit` computes."""
+    """What `hierbayes fit` computes; of a response that is not Gaussian, both are ML and the posterior."""
 
     reml = "reml"
     ml = "ml"
@@ -116,6 +116,22 @@ Source = Annotated[str, typer.Argument(metavar="NAME-OR-CSV", help="An example d
 Formula = Annotated[
     str | None,
     typer.Argument(metavar="FORMULA", help="Such as 'y ~ x + (x | group)'; example data sets have one of their own."),
+]
+Family = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Of the response: poisson, binomial ('p(successes, trials) ~ ...'), ...  [default: gaussian]",
+    ),
+]
+Link = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Link of the family: logit, log, ...  [default: Bambi's]")
+]
+Nodes = Annotated[
+    int,
+    typer.Option(
+        min=1, max=100, metavar="N", help="Of families but the Gaussian: quadrature nodes of ML; 1 is Laplace."
+    ),
 ]
 Seed = Annotated[
     int | None, typer.Option(min=0, max=LARGEST_SEED, metavar="N", help="Same seed, same draws.", show_default=False)
@@ -164,6 +180,9 @@ def report(
         Path | None,
         typer.Option("-o", "--output", metavar="FILE", help="The HTML file.  [default: reports/NAME.html]"),
     ] = None,
+    family: Family = None,
+    link: Link = None,
+    nagq: Nodes = 1,
     weights: Weights = None,
     se: Errors = None,
     residual: Residual = None,
@@ -172,20 +191,20 @@ def report(
     tune: Tune = 1000,
     chains: Chains = 4,
 ) -> None:
-    """Write a report: one HTML file with the REML fit and the posterior side by side."""
+    """Write a report: one HTML file with the REML fit (ML for other families) and the posterior side by side."""
     from hierbayes.output import check_writable, make_folder
 
     with _status("reading data"):
-        data, formula, stem = _read(source, formula)
+        data, formula, usual, stem = _read(source, formula)
     path = output if output is not None else Path("reports", f"{stem}.html")
     make_folder(path)
     check_writable(path)
-    model = _model(formula, data, weights=weights, se=se, residual=residual)
+    model = _model(formula, data, nagq, family=family or usual, link=link, weights=weights, se=se, residual=residual)
     fit = _sample(model, seed, draws, tune, chains)
     with _status("writing the report"):
         from hierbayes.report import report as write
 
-        write(model, path, fit=fit, source=source)
+        write(model, path, fit=fit, source=source, nagq=nagq)
     typer.echo(f"wrote {path}")
 
 
@@ -193,7 +212,12 @@ def report(
 def fit(
     source: Source,
     formula: Formula = None,
-    method: Annotated[Method, typer.Option(help="What to compute; both is REML and the posterior.")] = Method.both,
+    method: Annotated[
+        Method, typer.Option(help="What to compute; both is REML (ML for other families) and the posterior.")
+    ] = Method.both,
+    family: Family = None,
+    link: Link = None,
+    nagq: Nodes = 1,
     weights: Weights = None,
     se: Errors = None,
     residual: Residual = None,
@@ -205,19 +229,28 @@ def fit(
 ) -> None:
     """Fit a model and print its estimates as a table."""
     with _status("reading data"):
-        data, formula, _ = _read(source, formula)
-    model = _model(formula, data, weights=weights, se=se, residual=residual)
+        data, formula, usual, _ = _read(source, formula)
+    model = _model(formula, data, nagq, family=family or usual, link=link, weights=weights, se=se, residual=residual)
     found: dict[str, Any] = {}
-    if method in (Method.reml, Method.both):
+    if method is Method.reml and not model.family.exact:
+        raise typer.BadParameter("REML needs a Gaussian response with identity link; use ml", param_hint="'--method'")
+    if method is Method.reml or (method is Method.both and model.family.exact):
         found["reml"] = model.reml()
-    if method is Method.ml:
-        found["ml"] = model.ml()
+    elif method is Method.ml:
+        found["ml"] = model.ml(nagq=nagq)
+    elif method is Method.both:
+        from hierbayes.report.method import maximum
+
+        found["ml"], _, reason = maximum(model, nagq)
+        if reason:
+            del found["ml"]
+            warnings.warn(reason, HierbayesWarning, stacklevel=1)
     if method in (Method.bayes, Method.both):
         found["bayes"] = _sample(model, seed, draws, tune, chains)
     if as_json:
         typer.echo(json.dumps(_as_json(model, source, found), indent=2, allow_nan=False))
     else:
-        _print_estimates(model, found)
+        _print_estimates(model, found, nagq)
 
 
 @app.command(epilog="Example: hierbayes data sleepstudy --output sleepstudy.csv")
@@ -259,25 +292,26 @@ def data(
     typer.echo(f"{min(10, len(frame))} of {len(frame)} rows")
 
 
-def _read(source: str, formula: str | None) -> tuple[pd.DataFrame, str, str]:
-    """Data, formula and a short name, after the formula has been found to exist."""
-    from hierbayes.datasets.formulas import default_formula
+def _read(source: str, formula: str | None) -> tuple[pd.DataFrame, str, str, str]:
+    """Data, formula, the family that goes with it, and a short name, after the formula has been found to exist."""
+    from hierbayes.datasets.formulas import default_family, default_formula
     from hierbayes.datasets.registry import REGISTRY
     from hierbayes.datasets.sources import find_data
     from hierbayes.errors import FormulaError
 
+    family = "gaussian"
     if formula is None and source in REGISTRY:
-        formula = default_formula(source)
+        formula, family = default_formula(source), default_family(source)
     frame, stem = find_data(source)
     if formula is None:
         raise FormulaError(
             f"A CSV file needs a formula; add one such as 'y ~ x + (1 | group)' with columns of {source}: "
             f"{', '.join(map(str, frame.columns))}."
         )
-    return frame, formula, stem
+    return frame, formula, family, stem
 
 
-def _model(formula: str, frame: pd.DataFrame, **more: str | None) -> Model:
+def _model(formula: str, frame: pd.DataFrame, nagq: int, **more: str | None) -> Model:
     """Make the model, out of sight of the names of this module.
 
     A formula may use names of the frame that calls `Model`. Here that must be none, so that a column which
@@ -286,15 +320,26 @@ def _model(formula: str, frame: pd.DataFrame, **more: str | None) -> Model:
     with _status("loading"):
         from hierbayes.model import Model
     with _status("reading the formula"):
-        return eval("_(*__, **___)", {"_": Model, "__": (formula, frame), "___": more})
+        model = eval("_(*__, **___)", {"_": Model, "__": (formula, frame), "___": more})
+    if nagq != 1 and model.family.exact:
+        raise typer.BadParameter("the likelihood of a Gaussian response is exact", param_hint="'--nagq'")
+    return model
 
 
-def _sample(model: Model, seed: int | None, draws: int, tune: int, chains: int) -> Fit:
-    """Draw the posterior, with a progress bar where somebody is watching."""
-    with _status("preparing the sampler"):
-        _ = model.marginal
-    with _progress_bar() as callback:
-        return model.fit(draws=draws, tune=tune, chains=chains, seed=seed, progress=False, callback=callback)
+def _sample(model: Model, seed: int | None, draws: int, tune: int, chains: int) -> Fit | FamilyFit:
+    """Draw the whole posterior, with a progress bar where somebody is watching.
+
+    An interrupted command leaves nothing behind: there is nobody to look at half a posterior.
+    """
+    if model.family.exact:
+        with _status("preparing the sampler"):
+            _ = model.marginal
+    with _progress_bar() as callback, warnings.catch_warnings():
+        warnings.simplefilter("error", IncompleteWarning)
+        try:
+            return model.fit(draws=draws, tune=tune, chains=chains, seed=seed, progress=False, callback=callback)
+        except IncompleteWarning:
+            raise KeyboardInterrupt from None
 
 
 @contextmanager
@@ -339,6 +384,8 @@ def _as_json(model: Model, source: str, found: dict[str, Any]) -> dict[str, Any]
     design = model.design
     made: dict[str, Any] = {
         "formula": design.formula,
+        "family": design.family.name,
+        "link": design.family.link,
         "data": source,
         "rows": design.n,
         "rows_dropped": design.n_dropped,
@@ -363,6 +410,8 @@ def _as_json(model: Model, source: str, found: dict[str, Any]) -> dict[str, Any]
                 "converged": result.converged,
                 "message": result.message,
             }
+        if method == "ml":
+            made[method]["nagq"] = getattr(result, "nagq", None)
     return made
 
 
@@ -371,14 +420,16 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return json.loads(table.to_json(orient="records", double_precision=15))
 
 
-def _print_estimates(model: Model, found: dict[str, Any]) -> None:
+def _print_estimates(model: Model, found: dict[str, Any], nagq: int) -> None:
     """Estimates of one or two methods in one table."""
     import pandas as pd
 
     from hierbayes.estimates import RESIDUAL
     from hierbayes.names import RHO
+    from hierbayes.report.method import laplace
     from hierbayes.report.numbers import places, show
 
+    exact = model.family.exact
     tables = [result.tidy() for result in found.values()]
     titles = {"reml": "REML", "ml": "ML", "bayes": "posterior"}
     columns = ["estimate", "std_error", "conf_low", "conf_high"]
@@ -399,6 +450,8 @@ def _print_estimates(model: Model, found: dict[str, Any]) -> None:
     about = [f"{design.n} rows", *([design.levels] if design.factors else [])]
     if design.residual is not None:
         about.append(f"residuals {design.residual.text}")
+    if not exact:
+        about.append(f"family {design.family}")
     typer.echo(", ".join(about))
     _print_table(pd.DataFrame(rows, columns=names), numbers_from=2)
     for method, result in found.items():
@@ -406,8 +459,10 @@ def _print_estimates(model: Model, found: dict[str, Any]) -> None:
             verdict = "converged" if result.convergence.ok else " ".join(result.convergence.problems)
             typer.echo(f"posterior: 95% equal-tailed intervals; seed {result.idata.attrs['seed']}; {verdict}")
         else:
-            how = "95% Wald intervals, of fixed effects with Satterthwaite's degrees of freedom"
-            typer.echo(f"{titles[method]}: {how}; criterion {result.criterion:.4f}; {result.message}")
+            how = "95% Wald intervals"
+            how += ", of fixed effects with Satterthwaite's degrees of freedom" if exact else ""
+            title = titles[method] if exact else laplace(nagq).name
+            typer.echo(f"{title}: {how}; criterion {result.criterion:.4f}; {result.message}")
 
 
 def _print_table(table: pd.DataFrame, wrap: tuple[str, ...] = (), numbers_from: int | None = None) -> None:

@@ -2,8 +2,12 @@ r"""The conditional PyMC graphs: every random effect is a variable of its own.
 
 The model is that of `hierbayes.graph`, with nothing integrated out. For a block of effects with
 Σ = L Lᵀ there are two ways to write the effects b_j of a level, and they differ only in the geometry
-that NUTS sees: centred, ``b_j ~ N(0, Σ)``, or non-centred, ``b_j = L z_j`` with ``z_j ~ N(0, I)``.
-`hierbayes.parameterization` says which is better when.
+that NUTS sees: centred, or non-centred, ``b_j = L z_j`` with ``z_j ~ N(0, I)``. `hierbayes.parameterization` says
+which is better when.
+
+Centred means around the fixed effects of the same terms, ``β + b_j ~ N(β, Σ)``, where the formula has them and no
+other block is centred around them (Gelfand, Sahu & Carlin 1995, Biometrika 82, 479-488). Data that say much about
+the sum β + b_j, but not about its two parts, would tie an intercept to all the effects of ``b_j ~ N(0, Σ)``.
 """
 
 from __future__ import annotations
@@ -20,11 +24,14 @@ import xarray as xr
 from hierbayes import names
 from hierbayes.design import Design, Part, Term
 from hierbayes.graph import correlated, variable
+from hierbayes.initial import initial_coefficients, restricted
 from hierbayes.parameterization import CENTERED, NONCENTERED
 from hierbayes.priors import Prior, Priors
 
 INTERCEPT_CENTERED = "Intercept_centered"
 """The intercept at the mean of the predictors, where its prior refers to that one."""
+UNBOUNDED = {"Normal", "StudentT", "Flat", "Cauchy", "Laplace", "Logistic"}
+"""Priors that allow every number."""
 OBSERVATIONS = "__obs__"
 """Dimension of the rows, as Bambi calls it."""
 
@@ -51,8 +58,9 @@ def build_conditional(
         Variables under Bambi's names: the fixed effects, ``<term>|<factor>_sigma``, ``<factor>_corr``,
         ``sigma`` and the effects ``<term>|<factor>``. Internal ones beside them: the partial
         correlations ``<factor>_corr_partial`` as in `hierbayes.graph.build_graph`; for a non-centred
-        block the standard normal ``<term>|<factor>_offset``; for a centred correlated one
-        ``<factor>_corr_effects`` (J, q), which holds all effects of a level; with centred predictors
+        block the standard normal ``<term>|<factor>_offset``; for a centred one ``<term>|<factor>_level``, the sum
+        of a fixed and a random effect, or if it is correlated ``<factor>_corr_effects`` (J, q), which holds all of
+        them; with centred predictors
         ``Intercept_centered``. `posterior_of` takes the internal ones out of the draws.
 
     Raises
@@ -80,11 +88,12 @@ def build_conditional(
     with pm.Model(coords={OBSERVATIONS: np.arange(design.n)}) as model:
         if design.outcomes is not None:
             model.add_coord(*design.outcomes)
-        mean = _fixed_effects(model, design, priors)
+        mean, locations = _fixed_effects(model, design, priors)
         if design.offset is not None:
             mean = mean + _data(design.offset if design.outcomes is None else design.offset[:, None])
         for part, eta, choice in zip(design.parts, priors.eta, choices, strict=True):
-            mean = mean + _random_effects(model, part, priors.sds[part.where], eta, choice, design.outcomes)
+            around = _around(part, locations) if choice == CENTERED and design.outcomes is None else {}
+            mean = mean + _random_effects(model, part, priors.sds[part.where], eta, choice, around, design.outcomes)
         if respond is None:
             sd = _residual_sd(design, priors)
             pm.Normal(design.response, mean, sd, observed=_data(design.y), dims=OBSERVATIONS)
@@ -166,28 +175,41 @@ def _columns(terms: tuple[Term, ...]) -> Iterator[tuple[Term, slice]]:
         at += len(term.labels)
 
 
-def _fixed_effects(model: pm.Model, design: Design, priors: Priors) -> Any:
-    """X β, (n,)."""
+def _around(part: Part, locations: dict[tuple, Any]) -> dict[str, Any]:
+    """Fixed effects of the terms of a block, taken from those that no block is centred around yet."""
+    keys = {term.name: (names.INTERCEPT if term.name == "1" else term.name, term.levels) for term in part.block.terms}
+    return {name: locations.pop(key) for name, key in keys.items() if key in locations}
+
+
+def _fixed_effects(model: pm.Model, design: Design, priors: Priors) -> tuple[Any, dict[tuple, Any]]:
+    """X β, (n,), and the coefficients of each term by its name and levels."""
     X = design.X
     centered = design.intercept if priors.centered else None
     outcomes = _outcome_dim(design.outcomes)
-    found = []
-    for term, where in _columns(design.terms):
-        name = INTERCEPT_CENTERED if where.start == centered else term.name
-        dims = _dim(model, names.term_dim(term.name), term.levels)
-        drawn = variable(name, priors.coefficients[where], dims, outcomes)
-        found.append(drawn if dims is not None else drawn[None])
-    if not found:
-        return pt.zeros(design.n if design.outcomes is None else (design.n, len(design.outcomes[1])))
-    beta = pt.concatenate(found)  # (p,) or (p, outcomes)
+    means = np.zeros(X.shape[1])
     if centered is not None:
         means = X.mean(axis=0)
         means[centered] = 0.0
         X = X - means
+    start = initial_coefficients(design, X) if restricted(design.family) else np.zeros(0)
+    found: list[Any] = []
+    locations: dict[tuple, Any] = {}
+    for term, where in _columns(design.terms):
+        name = INTERCEPT_CENTERED if where.start == centered else term.name
+        dims = _dim(model, names.term_dim(term.name), term.levels)
+        own = priors.coefficients[where]
+        free = len(start) > 0 and all(prior.name in UNBOUNDED for prior in own)
+        drawn = variable(name, own, dims, outcomes, start[where] if free else None)
+        found.append(drawn if dims is not None else drawn[None])
+        locations[term.name, term.levels] = drawn
+    if not found:
+        return pt.zeros(design.n if design.outcomes is None else (design.n, len(design.outcomes[1]))), {}
+    beta = pt.concatenate(found)  # (p,) or (p, outcomes)
+    if centered is not None:
         shift = (_column(means, outcomes) * beta).sum(axis=0)
-        pm.Deterministic(names.INTERCEPT, beta[centered] - shift, dims=outcomes)
+        locations[names.INTERCEPT, None] = pm.Deterministic(names.INTERCEPT, beta[centered] - shift, dims=outcomes)
     # a matrix product takes PyTensor several times longer to compile
-    return (_data(X if outcomes is None else X[:, :, None]) * beta).sum(axis=1)
+    return (_data(X if outcomes is None else X[:, :, None]) * beta).sum(axis=1), locations
 
 
 def _outcome_dim(outcomes: tuple[str, tuple[str, ...]] | None) -> str | None:
@@ -214,6 +236,7 @@ def _random_effects(
     priors: tuple[Prior, ...],
     eta: float,
     choice: str,
+    around: dict[str, Any],
     outcomes: tuple[str, tuple[str, ...]] | None,
 ) -> Any:
     """Z b of one block, (n,) or (n, outcomes)."""
@@ -225,9 +248,9 @@ def _random_effects(
         dims = _dim(model, names.expr_dim(term.name), term.levels)
         sds.append(variable(names.sd(term.name, factor.name), priors[where], dims, dim))
     if not part.free:
-        effects = _independent(part, sds, choice, dim)
+        effects = _independent(part, sds, choice, around, dim)
     elif outcomes is None:
-        effects = _correlated(model, part, sds, eta, choice)
+        effects = _correlated(model, part, sds, eta, choice, around)
     else:
         effects = _correlated_outcomes(model, part, sds, eta, outcomes)
     codes = _data(factor.codes)
@@ -256,7 +279,7 @@ def _standard(term: Term, factor: str, outcomes: str | None = None) -> Any:
     return pm.Normal(f"{names.effect(term.name, factor)}_offset", 0.0, 1.0, dims=_effect_dims(term, factor, outcomes))
 
 
-def _independent(part: Part, sds: list[Any], choice: str, outcomes: str | None) -> list[Any]:
+def _independent(part: Part, sds: list[Any], choice: str, around: dict[str, Any], outcomes: str | None) -> list[Any]:
     """Effects of an uncorrelated block, (J,) or (outcomes, J) for each column."""
     factor = part.factor.name
     effects = []
@@ -265,7 +288,11 @@ def _independent(part: Part, sds: list[Any], choice: str, outcomes: str | None) 
         if term.levels is not None and outcomes is not None:
             sd = sd.T  # (columns, outcomes), and the effects are (outcomes, columns, levels)
         spread = sd if term.levels is None and outcomes is None else sd[..., None]
-        if choice == CENTERED:
+        if term.name in around:
+            location = around[term.name] if term.levels is None else around[term.name][:, None]
+            level = pm.Normal(f"{name}_level", location, spread, dims=dims)
+            b = pm.Deterministic(name, level - location, dims=dims)
+        elif choice == CENTERED:
             b = pm.Normal(name, 0.0, spread, dims=dims)
         else:
             b = pm.Deterministic(name, _standard(term, factor, outcomes) * spread, dims=dims)
@@ -273,7 +300,9 @@ def _independent(part: Part, sds: list[Any], choice: str, outcomes: str | None) 
     return effects
 
 
-def _correlated(model: pm.Model, part: Part, sds: list[Any], eta: float, choice: str) -> list[Any]:
+def _correlated(
+    model: pm.Model, part: Part, sds: list[Any], eta: float, choice: str, around: dict[str, Any]
+) -> list[Any]:
     """Effects of a correlated block, (J,) for each column."""
     factor, terms = part.factor.name, part.block.terms
     _, C = correlated(model, part, eta)
@@ -281,8 +310,10 @@ def _correlated(model: pm.Model, part: Part, sds: list[Any], eta: float, choice:
     if choice == CENTERED:
         dims = (names.levels_dim(factor), names.corr_dims(factor, part.number)[0])
         L = pt.stack(sd)[:, None] * C
-        b = pm.MvNormal(f"{names.corr(factor, part.number)}_effects", 0.0, chol=L, dims=dims)
-        effects = [b[:, i] for i in range(len(sd))]
+        zeros = {term.name: pt.zeros(len(term.labels)) if term.levels else pt.as_tensor(0.0) for term in terms}
+        location = pt.stack([entry for term in terms for entry in _entries(term, (zeros | around)[term.name])])
+        b = pm.MvNormal(f"{names.corr(factor, part.number)}_effects", location, chol=L, dims=dims)
+        effects = [b[:, i] - location[i] for i in range(len(sd))]
     else:
         z = pt.stack([entry for term in terms for entry in _entries(term, _standard(term, factor))])
         scaled = (C[:, :, None] * z).sum(axis=1)  # C z, compiled faster

@@ -35,6 +35,10 @@ class OutputError(HierbayesError, OSError):
     """A file cannot be written; nothing was left half-written."""
 
 
+class LoadError(HierbayesError, OSError):
+    """A saved fit cannot be read: there is no such file, it is another kind of file, or it is damaged or too new."""
+
+
 class HierbayesWarning(UserWarning):
     """Base class of everything that hierbayes warns about."""
 
@@ -43,12 +47,20 @@ class RowsDropped(HierbayesWarning):
     """Rows with missing values were left out of the fit."""
 
 
+class MissingPrediction(HierbayesWarning):
+    """Rows with missing values were not predicted."""
+
+
 class SingularFit(HierbayesWarning):
     """The REML or ML estimate lies on the boundary: a random effect has no variance of its own."""
 
 
 class ConvergenceWarning(HierbayesWarning):
     """The optimiser or the sampler did not reach an answer that can be trusted."""
+
+
+class IncompleteWarning(HierbayesWarning):
+    """Sampling was interrupted, and the fit has only the draws made until then."""
 
 
 class ParetoWarning(HierbayesWarning):

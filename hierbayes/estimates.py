@@ -5,9 +5,11 @@ What may be concluded from them is asked by the modules above and offered by `hi
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +19,8 @@ from hierbayes import names
 from hierbayes.covariance import correlation
 from hierbayes.design import Design, Factor
 from hierbayes.diagnostics import Convergence, check_convergence
+from hierbayes.errors import IncompleteWarning
+from hierbayes.interruption import INCOMPLETE
 from hierbayes.marginal import Marginal
 from hierbayes.moments import Moments
 from hierbayes.priors import Priors
@@ -43,8 +47,107 @@ def variance_rows(design: Design) -> list[tuple[str, str, int, int]]:
     return rows + [(groups[i], f"corr({labels[j]}, {labels[i]})", i, j) for i, j in design.layout.pairs]
 
 
+class Maximum:
+    """What a maximum of any likelihood says, once fixed effects, covariance and optimum are found.
+
+    `Estimate` is the one of a Gaussian response, `hierbayes.laplace_estimate.LaplaceEstimate` that of others.
+    """
+
+    design: Any
+    fixef: Any
+    vcov: Any
+    covariance: Any
+    optimum: Any
+    n_par: Any
+    wald: Any
+
+    @property
+    def residual_values(self) -> dict[str, float]:
+        """Parameters of the response beside its mean, by name."""
+        raise NotImplementedError
+
+    @cached_property
+    def varcorr(self) -> pd.DataFrame:
+        """Variances, covariances, standard deviations and correlations."""
+        sd, corr = correlation(self.covariance)
+        labels = self.design.effect_labels
+        rows: list[tuple] = []
+        for group, _, i, j in variance_rows(self.design):
+            second = np.nan if i == j else labels[i]
+            rows.append((group, labels[j], second, self.covariance[i, j], sd[i] if i == j else corr[i, j]))
+        residual = self.residual_values
+        sigma = residual.get(names.SIGMA, np.nan)
+        if names.SIGMA in residual:
+            rows.append((RESIDUAL, np.nan, np.nan, sigma**2, sigma))
+        if names.RHO in residual:
+            scale = self.design.sigma if names.SIGMA not in residual else sigma
+            rows.append((RESIDUAL, names.RHO, names.RHO, residual[names.RHO] * scale**2, residual[names.RHO]))
+        return pd.DataFrame(rows, columns=["group", "term", "term2", "vcov", "sdcor"])
+
+    @cached_property
+    def parameter_values(self) -> pd.Series:
+        """Estimates of every row of the tidy table, labelled (effect, group, term)."""
+        values = {(FIXED, "", label): value for label, value in self.fixef.items()}
+        sd, corr = correlation(self.covariance)
+        for group, term, i, j in variance_rows(self.design):
+            values[VARIANCE, group, term] = sd[i] if i == j else corr[i, j]
+        for name, value in self.residual_values.items():
+            values[VARIANCE, RESIDUAL, name] = value
+        return pd.Series(values)
+
+    def _by_level(self, factor: Factor, values: np.ndarray) -> pd.DataFrame:
+        index = pd.Index(factor.levels, name=factor.name)
+        labels = [label for part in self.design.parts_of(factor) for label in part.block.labels]
+        return pd.DataFrame(values, index=index, columns=labels)
+
+    @property
+    def criterion(self) -> float:
+        """-2 log (restricted) likelihood."""
+        return self.optimum.deviance
+
+    @property
+    def loglik(self) -> float:
+        """Log (restricted) likelihood."""
+        return -0.5 * self.criterion
+
+    @property
+    def aic(self) -> float:
+        """Akaike's criterion, ``criterion + 2 n_par``."""
+        return self.criterion + 2.0 * self.n_par
+
+    @property
+    def bic(self) -> float:
+        """Schwarz's criterion, ``criterion + log(nobs) n_par``."""
+        return self.criterion + np.log(self.nobs) * self.n_par
+
+    @property
+    def nobs(self) -> int:
+        """Rows used."""
+        return self.design.n
+
+    @property
+    def ngroups(self) -> dict[str, int]:
+        """Levels of each grouping factor."""
+        return {factor.name: len(factor.levels) for factor in self.design.factors}
+
+    @property
+    def singular(self) -> bool:
+        """Whether the estimate is on the boundary of the parameter space."""
+        return self.optimum.singular
+
+    @property
+    def converged(self) -> bool:
+        """Whether gradient and curvature at the answer are those of a maximum."""
+        return self.optimum.converged
+
+    @property
+    def message(self) -> str:
+        """How the optimisation ended."""
+        return self.optimum.message
+
+
 @dataclass(frozen=True, eq=False, repr=False)
-class Estimate:
+class Estimate(Maximum):
     """A maximum of the likelihood, and what it says of every parameter and every level.
 
     `hierbayes.RemlFit` is this with its tests, intervals and checks; the attributes are described there.
@@ -102,33 +205,11 @@ class Estimate:
         factor = self.marginal.units(slice(None)) @ self.optimum.relative * self.optimum.sigma
         return factor @ factor.T
 
-    @cached_property
-    def varcorr(self) -> pd.DataFrame:
-        """Variances, covariances, standard deviations and correlations."""
-        sd, corr = correlation(self.covariance)
-        labels = self.design.effect_labels
-        rows: list[tuple] = []
-        for group, _, i, j in variance_rows(self.design):
-            second = np.nan if i == j else labels[i]
-            rows.append((group, labels[j], second, self.covariance[i, j], sd[i] if i == j else corr[i, j]))
-        if self.design.sigma is None:
-            rows.append((RESIDUAL, np.nan, np.nan, self.sigma**2, self.sigma))
-        if self.rho is not None:
-            rows.append((RESIDUAL, names.RHO, names.RHO, self.rho * self.sigma**2, self.rho))
-        return pd.DataFrame(rows, columns=["group", "term", "term2", "vcov", "sdcor"])
-
-    @cached_property
-    def parameter_values(self) -> pd.Series:
-        """Estimates of every row of the tidy table, labelled (effect, group, term)."""
-        values = {(FIXED, "", label): value for label, value in self.fixef.items()}
-        sd, corr = correlation(self.covariance)
-        for group, term, i, j in variance_rows(self.design):
-            values[VARIANCE, group, term] = sd[i] if i == j else corr[i, j]
-        if self.design.sigma is None:
-            values[VARIANCE, RESIDUAL, names.SIGMA] = self.sigma
-        if self.rho is not None:
-            values[VARIANCE, RESIDUAL, names.RHO] = self.rho
-        return pd.Series(values)
+    @property
+    def residual_values(self) -> dict[str, float]:
+        """σ and ρ, where they are estimated."""
+        found = {} if self.design.sigma is not None else {names.SIGMA: self.sigma}
+        return found if self.rho is None else found | {names.RHO: self.rho}
 
     @cached_property
     def wald(self) -> Wald:
@@ -156,61 +237,11 @@ class Estimate:
             for factor, values in zip(self.design.factors, covariances, strict=True)
         }
 
-    def _by_level(self, factor: Factor, values: np.ndarray) -> pd.DataFrame:
-        index = pd.Index(factor.levels, name=factor.name)
-        labels = [label for part in self.design.parts_of(factor) for label in part.block.labels]
-        return pd.DataFrame(values, index=index, columns=labels)
-
-    @property
-    def criterion(self) -> float:
-        """-2 log (restricted) likelihood."""
-        return self.optimum.deviance
-
-    @property
-    def loglik(self) -> float:
-        """Log (restricted) likelihood."""
-        return -0.5 * self.criterion
-
     @property
     def n_par(self) -> int:
         """Number of estimated parameters: fixed effects, variances and covariances, σ and ρ."""
         free = (self.design.sigma is None) + (self.design.residual is not None)
         return self.moments.p + int(self.moments.layout.mask.sum()) + free
-
-    @property
-    def aic(self) -> float:
-        """Akaike's criterion, ``criterion + 2 n_par``."""
-        return self.criterion + 2.0 * self.n_par
-
-    @property
-    def bic(self) -> float:
-        """Schwarz's criterion, ``criterion + log(nobs) n_par``."""
-        return self.criterion + np.log(self.nobs) * self.n_par
-
-    @property
-    def nobs(self) -> int:
-        """Rows used."""
-        return self.moments.n
-
-    @property
-    def ngroups(self) -> dict[str, int]:
-        """Levels of each grouping factor."""
-        return {factor.name: len(factor.levels) for factor in self.design.factors}
-
-    @property
-    def singular(self) -> bool:
-        """Whether the estimate is on the boundary of the parameter space."""
-        return self.optimum.singular
-
-    @property
-    def converged(self) -> bool:
-        """Whether gradient and curvature at the answer are those of a maximum."""
-        return self.optimum.converged
-
-    @property
-    def message(self) -> str:
-        """How the optimisation ended."""
-        return self.optimum.message
 
     @cached_property
     def fitted(self) -> np.ndarray:
@@ -253,6 +284,12 @@ class Sampled:
         return self.idata["posterior"].to_dataset()
 
     @property
+    def n_draws(self) -> int:
+        """Number of draws, all chains together."""
+        sizes = self.posterior.sizes
+        return int(sizes[names.CHAIN] * sizes[names.DRAW])
+
+    @property
     def ranef_kept(self) -> bool:
         """Whether the draws of the random effects are there, not only their summaries."""
         return names.RANEF_SUMMARY not in self.idata.children
@@ -283,8 +320,14 @@ class Sampled:
 
     @cached_property
     def convergence(self) -> Convergence:
-        """R-hat, effective sample sizes and divergences."""
-        return check_convergence(self.parameters, self.idata["sample_stats"].to_dataset())
+        """R-hat, effective sample sizes and divergences, and whether sampling was interrupted."""
+        found = check_convergence(self.parameters, self.idata["sample_stats"].to_dataset())
+        return found if self.incomplete is None else replace(found, problems=(self.incomplete, *found.problems))
+
+    @property
+    def incomplete(self) -> str | None:
+        """What is missing of the draws that were asked for, None if nothing is."""
+        return self.idata.attrs.get(INCOMPLETE)
 
     def summary(self, ranef: bool = False, ci_prob: float = 0.95) -> pd.DataFrame:
         """ArviZ's summary of the posterior.
@@ -299,9 +342,16 @@ class Sampled:
         Returns
         -------
         pandas.DataFrame
+
+        Warns
+        -----
+        IncompleteWarning
+            If sampling was interrupted.
         """
         import arviz as az
 
+        if self.incomplete is not None:
+            warnings.warn(self.incomplete, IncompleteWarning, stacklevel=2)
         shown = self.parameters.merge(self.posterior[self._effect_names]) if ranef else self.parameters
         return az.summary(shown, ci_prob=checked(ci_prob), ci_kind="eti")
 

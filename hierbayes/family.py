@@ -51,6 +51,16 @@ class Family:
         return self.name in {"cumulative", "sratio"}
 
     @property
+    def categorical(self) -> bool:
+        """Whether the response is one of several categories."""
+        return self.ordinal or self.name == "categorical"
+
+    @property
+    def multinomial(self) -> bool:
+        """Whether the response is a count for each of several categories."""
+        return self.name in {"multinomial", "dirichlet_multinomial"}
+
+    @property
     def with_trials(self) -> bool:
         """Whether the response is a number of successes among a number of trials."""
         return self.name in {"binomial", "beta_binomial", "zero_inflated_binomial"}

@@ -110,16 +110,22 @@ def correlated(model: pm.Model, part: Part, eta: float, outcomes: tuple[str, int
     return r, C
 
 
-def variable(name: str, priors: tuple[Prior, ...], dims: str | None, outcomes: str | None = None) -> Any:
+def variable(
+    name: str,
+    priors: tuple[Prior, ...],
+    dims: str | None,
+    outcomes: str | None = None,
+    start: np.ndarray | None = None,
+) -> Any:
     """A PyMC variable from one prior a column, for all outcomes alike if the response has several."""
     distribution = getattr(pm, priors[0].name)
     if dims is None:
         # as arrays: PyTensor would keep bare numbers, and what it computes from them, in single precision
         args = {key: np.asarray(value) for key, value in priors[0].args.items()}
-        return distribution(name, **args, dims=outcomes)
+        return distribution(name, **args, dims=outcomes, initval=None if start is None else start[0])
     args = {key: np.array([p.args[key] for p in priors]) for key in priors[0].args}
     if outcomes is None:
-        return distribution(name, **args, dims=dims)
+        return distribution(name, **args, dims=dims, initval=start)
     return distribution(name, **{key: value[:, None] for key, value in args.items()}, dims=(dims, outcomes))
 
 

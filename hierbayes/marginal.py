@@ -398,7 +398,7 @@ class Marginal:
         tree, _ = self.plan
         rest = np.zeros(0 if m.forest is None else m.forest.rest_size)
         if tree is not None:
-            panels, core, white, _, _ = kernel_tree.factorise(self._data(rho), tree, relative)
+            panels, core, white, _, _ = kernel_tree.factorise(self.cross_products(rho), tree, relative)
             kernel_tree.rest_effects(tree, relative, panels, core, white, t, 0.0, rest)
         one = np.zeros(1)
         given = Conditionals(one[:, None], t[None], relative[None], one, np.array([rho]), relative[None], rest[None])
@@ -413,7 +413,7 @@ class Marginal:
             found.append(z[0])
         return found
 
-    def _data(self, rho: float) -> np.ndarray:
+    def cross_products(self, rho: float) -> np.ndarray:
         """The cross-products at ρ, as one vector."""
         return np.tensordot(self._weights(rho), self.moments.data, 1)
 
@@ -452,7 +452,7 @@ class Marginal:
             bars = [np.moveaxis(A_bar, -1, 0)] if self.design.factors else []
         else:
             assert m.forest is not None
-            now = self._data(rho)
+            now = self.cross_products(rho)
             bar = np.zeros_like(now)
             assert tree is not None
             panels, core, white, _, _ = kernel_tree.factorise(now, tree, relative)

@@ -15,16 +15,27 @@ import numpy as np
 import xarray as xr
 
 from hierbayes import names
-from hierbayes.errors import ConvergenceWarning, DataError, HierbayesError, RowsDropped, SingularFit
+from hierbayes.errors import (
+    ConvergenceWarning,
+    DataError,
+    HierbayesError,
+    IncompleteWarning,
+    RowsDropped,
+    SingularFit,
+)
+from hierbayes.interruption import INCOMPLETE, shortfall
+from hierbayes.laplace import Laplace
+from hierbayes.laplace_maximum import LaplaceOptimum, maximise_laplace
 from hierbayes.marginal import Marginal
 from hierbayes.moments import Moments, take_moments
 from hierbayes.parameterization import AUTO, MARGINAL, Choice, choose, choose_blocks
+from hierbayes.pilot import pilot
 from hierbayes.priors import Priors
 from hierbayes.progress import watched
 from hierbayes.refits import Refits, Refitter
 from hierbayes.reml import SINGULAR, Optimum, maximise
-from hierbayes.results import FamilyFit, Fit, RemlFit
-from hierbayes.specification import specify
+from hierbayes.results import FamilyFit, Fit, LaplaceFit, RemlFit
+from hierbayes.specification import Specification, specify
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,9 +62,13 @@ class Model:
         One row an observation.
     family : str, default "gaussian"
         Any family of Bambi: ``"bernoulli"``, ``"binomial"`` (``p(successes, trials) ~ …``), ``"poisson"``,
-        ``"negativebinomial"``, ``"t"``, ``"beta"``, ``"gamma"``, ``"cumulative"`` and so on.
+        ``"negativebinomial"``, ``"t"``, ``"beta"``, ``"gamma"``, ``"cumulative"`` and so on. Of a binary text the
+        probability of the first category is modelled, as in Bambi; ``y["yes"] ~ …`` names another. Bambi's functions
+        around the response, ``censored``, ``truncated``, ``constrained`` and ``weighted`` (which multiplies the log
+        likelihood), are for all families; responses of ordinal families are ordered pandas categoricals.
     link : str, optional
-        Link function of the parameter that the formula describes; by default Bambi's for the family.
+        Link function of the parameter that the formula describes; by default Bambi's for the family. Links that allow
+        only some linear predictors, such as the inverse link of Bambi's gamma, sample worse than ``"log"``.
     priors : mapping, optional
         Bambi's form: ``{"Days": bambi.Prior("Normal", mu=0, sigma=10), "1|Subject": bambi.Prior("Normal",
         mu=0, sigma=bambi.Prior("HalfNormal", sigma=50)), "Subject_corr": bambi.Prior("LKJ", eta=2)}``.
@@ -119,6 +134,10 @@ class Model:
             residual,
             {**caller.f_globals, **caller.f_locals},
         )
+        self._check(len(data))
+
+    def _check(self, rows: int) -> None:
+        """Make what could be refused, and say which rows are left out."""
         if self.family.exact:
             _ = self.moments
         if self.given_priors or not self.family.exact:
@@ -126,10 +145,74 @@ class Model:
         if self.design.n_dropped:
             columns = ", ".join(map(repr, self.design.dropped_columns))
             warnings.warn(
-                f"{self.design.n_dropped} of {len(data)} rows have missing values in {columns} and were left out.",
+                f"{self.design.n_dropped} of {rows} rows have missing values in {columns} and were left out.",
                 RowsDropped,
-                stacklevel=2,
+                stacklevel=3,
             )
+
+    @classmethod
+    def from_bambi(cls, bambi_model: Any, correlated: bool = False) -> Model:
+        """Take over an existing `bambi.Model`: formula, data, family, link and the priors it has resolved.
+
+        Parameters
+        ----------
+        bambi_model : bambi.Model
+        correlated : bool, default False
+            In Bambi ``(x | g)`` has no correlation, so it becomes ``(x || g)``, the same model; True gives it a full
+            covariance matrix, with an LKJ(1) prior for its correlations.
+
+        Returns
+        -------
+        Model
+            How the random effects are sampled is chosen anew, whatever `noncentered` was.
+
+        Raises
+        ------
+        TypeError
+            If it is no `bambi.Model`.
+        HierbayesError
+            For what this package does not have: several formulas, potentials, Gaussian processes, aliases, families
+            or priors of one's own making.
+
+        Examples
+        --------
+        >>> import bambi as bmb, hierbayes as hb
+        >>> data = hb.load_data("sleepstudy").astype({"Subject": "category"})
+        >>> hb.Model.from_bambi(bmb.Model("Reaction ~ Days + (Days | Subject)", data))
+        Model('Reaction ~ Days + (Days || Subject)': 180 rows, 18 levels of Subject)
+        """
+        from hierbayes.from_bambi.taken_over import arguments_of
+
+        model = cls._specified(specify(**arguments_of(bambi_model, correlated)))
+        model._check(len(bambi_model.data))
+        return model
+
+    @classmethod
+    def of(cls, fit: RemlFit | LaplaceFit | Fit | FamilyFit) -> Model:
+        """The model of a fit, such as one that was loaded from a file.
+
+        Parameters
+        ----------
+        fit : RemlFit, LaplaceFit, Fit or FamilyFit
+
+        Returns
+        -------
+        Model
+
+        Raises
+        ------
+        HierbayesError
+            For a refit to other rows or responses than its model's.
+        """
+        if fit.specification is None:
+            raise HierbayesError("This is a refit to other responses or rows, and no Model was made of them.")
+        return cls._specified(fit.specification)
+
+    @classmethod
+    def _specified(cls, specification: Specification) -> Model:
+        model = cls.__new__(cls)
+        model.specification = specification
+        return model
 
     @property
     def formula(self) -> str:
@@ -178,16 +261,13 @@ class Model:
     @cached_property
     def moments(self) -> Moments:
         """All that a Gaussian likelihood needs of the data."""
-        self._need_exact("its moments")
+        self._need_exact("A likelihood in closed form")
         return take_moments(self.design)
 
-    def _need_exact(self, what: str, remedy: str = "use fit") -> None:
+    def _need_exact(self, what: str, remedy: str = "ml() and fit() are for all families") -> None:
         """Refuse what only a Gaussian model has."""
         if not self.family.exact:
-            raise HierbayesError(
-                f"A model of family {self.family} does not have {what}, which need a Gaussian response with identity "
-                f"link; {remedy}."
-            )
+            raise HierbayesError(f"{what} needs a Gaussian response with identity link, not {self.family}; {remedy}.")
 
     @cached_property
     def likelihood(self) -> Marginal:
@@ -232,7 +312,7 @@ class Model:
 
     def _choose(self, parameterization: str, reml: RemlFit | None = None) -> Choice:
         if not self.family.exact:
-            return choose_blocks(parameterization, self.design, None)
+            return choose_blocks(parameterization, self.design, pilot)
         if parameterization == AUTO and reml is None:
             reml = self._maximise("REML", quiet=True)
         covariance, sigma = (np.zeros((0, 0)), 1.0) if reml is None else (reml.covariance, reml.sigma)
@@ -254,9 +334,53 @@ class Model:
         """
         return self._maximise("REML")
 
-    def ml(self) -> RemlFit:
-        """Fit by maximum likelihood; returns and warnings as in `reml`."""
+    def ml(self, nagq: int = 1) -> RemlFit | LaplaceFit:
+        """Fit by maximum likelihood.
+
+        Parameters
+        ----------
+        nagq : int, default 1
+            For responses that are not Gaussian: 1 integrates the random effects out by the Laplace approximation;
+            more are the nodes of adaptive Gauss-Hermite quadrature, for one effect per level of one grouping factor.
+
+        Returns
+        -------
+        RemlFit or LaplaceFit
+            A `LaplaceFit` for every family but the Gaussian with identity link, whose integral is exact.
+
+        Raises
+        ------
+        ValueError
+            If `nagq` is not a whole number from 1 to 100, or more than 1 where the integral is exact.
+        HierbayesError
+            For families whose likelihood is not known, and for quadrature over more than one effect.
+
+        Warns
+        -----
+        SingularFit, ConvergenceWarning
+            As in `reml`.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> cbpp = hb.load_data("cbpp").astype({"period": str})
+        >>> model = hb.Model("p(incidence, size) ~ period + (1 | herd)", cbpp, family="binomial")
+        >>> model.ml().fixef.round(3).to_dict()
+        {'Intercept': -1.399, 'period[2]': -0.992, 'period[3]': -1.129, 'period[4]': -1.58}
+        >>> round(model.ml(nagq=25).loglik - model.ml().loglik, 4)
+        0.0429
+        """
+        if not self.family.exact:
+            return self._approximate(nagq)
+        if nagq != 1:
+            raise ValueError("The integral over the random effects of a Gaussian model is exact; leave nagq out.")
         return self._maximise("ML")
+
+    def _approximate(self, nagq: int) -> LaplaceFit:
+        likelihood = Laplace(self.design, nagq)
+        optimum = maximise_laplace(likelihood)
+        self._warn_of(optimum, "ML")
+        return LaplaceFit(likelihood, optimum, self.specification)
 
     def refit(self, y: ArrayLike, method: str = "REML") -> RemlFit:
         """Fit the same design to another response, as in a simulation or a bootstrap.
@@ -334,25 +458,29 @@ class Model:
     def _maximise(self, method: str, quiet: bool = False, likelihood: Marginal | None = None) -> RemlFit:
         if method not in {"REML", "ML"}:
             raise ValueError(f"method must be 'REML' or 'ML', not {method!r}")
-        self._need_exact("restricted and closed-form likelihoods", "use ml() for maximum likelihood")
+        self._need_exact(f"A {method} fit in closed form", "use ml() for maximum likelihood, fit() for the posterior")
         whole = likelihood is None
         likelihood = self.likelihood if likelihood is None else likelihood
         optimum = maximise(likelihood, method == "REML")
-        if not optimum.converged and not quiet:
+        if not quiet:
+            self._warn_of(optimum, method)
+        return RemlFit(likelihood, optimum, method, self.specification if whole else None)
+
+    def _warn_of(self, optimum: Optimum | LaplaceOptimum, method: str) -> None:
+        if not optimum.converged:
             warnings.warn(
-                f"The {method} fit has {optimum.message}; do not trust it.", ConvergenceWarning, stacklevel=3
+                f"The {method} fit has {optimum.message}; do not trust it.", ConvergenceWarning, stacklevel=4
             )
-        if optimum.singular and not quiet:
+        if optimum.singular:
             warnings.warn(
                 f"The {method} fit of {self.formula!r} is singular: some combination of the random effects "
                 f"{self._without_variance(optimum)}has no variance. Look at the posterior, or take a random effect "
                 "out.",
                 SingularFit,
-                stacklevel=3,
+                stacklevel=4,
             )
-        return RemlFit(likelihood, optimum, method, self.specification if whole else None)
 
-    def _without_variance(self, optimum: Optimum) -> str:
+    def _without_variance(self, optimum: Optimum | LaplaceOptimum) -> str:
         """The grouping factors whose effects have no variance in some direction, in words."""
         found = []
         for factor in self.design.factors:
@@ -412,6 +540,8 @@ class Model:
             If an argument is out of range.
         FileExistsError
             If `ranef` is a folder that exists already; it is not overwritten.
+        HierbayesError
+            If a term has a slash in its name, such as ``I(x / 2)``, which no variable of a posterior may have.
 
         Warns
         -----
@@ -419,6 +549,9 @@ class Model:
             If R-hat, effective sample sizes or divergences say that the draws cannot be trusted.
         PriorWarning
             For an automatic prior more than 20 times wider than the response; see `prior_summary`.
+        IncompleteWarning
+            If Ctrl-C ended sampling; the fit has the draws made so far, and says so wherever it is shown. A second
+            Ctrl-C, or one before any chain has made ten draws, raises `KeyboardInterrupt`.
         """
         for name, value in {"draws": draws, "tune": tune, "chains": chains}.items():
             if not (isinstance(value, (int, np.integer)) and value > 0):
@@ -428,6 +561,7 @@ class Model:
         keep = ranef if ranef in ("auto", "draws", "summary") else Path(ranef)
         if isinstance(keep, Path) and keep.exists():
             raise FileExistsError(f"{keep} exists already; name a new folder for the draws of the random effects")
+        _check_names(self.design)
         from hierbayes import sampling
         from hierbayes.checks.prior_summary import prior_table, warn_of_wide
 
@@ -446,6 +580,7 @@ class Model:
             target_accept=target_accept,
             progress=watched() if progress is None else progress,
             callback=callback,
+            partial=True,
         )
         started = time.perf_counter()
         if choice.marginal and reml is not None:
@@ -467,6 +602,9 @@ class Model:
             }
             | groups["posterior"].attrs
         )
+        incomplete = shortfall(groups["posterior"], chains, draws)
+        if incomplete is not None:
+            groups["posterior"].attrs[INCOMPLETE] = incomplete
         idata = xr.DataTree.from_dict(groups)
         idata.attrs = dict(groups["posterior"].attrs)
         fit: Fit | FamilyFit
@@ -475,7 +613,7 @@ class Model:
         else:
             fit = Fit(self.design, self.priors, idata, self.marginal, reml, specification=self.specification)
         for problem in fit.convergence.problems:
-            warnings.warn(problem, ConvergenceWarning, stacklevel=2)
+            warnings.warn(problem, IncompleteWarning if problem == incomplete else ConvergenceWarning, stacklevel=2)
         return fit
 
     def quadrature(self, tolerance: float = 1e-6) -> Quadrature:
@@ -541,8 +679,9 @@ class Model:
         -------
         pandas.DataFrame
             One row a parameter: effect, group, term, prior, automatic, low and high (central 95%), meaning,
-            implied_low and implied_high (in units of the response), ratio (width relative to that of the
-            response); the last row is a response simulated from all priors together, beside what was observed.
+            implied_low and implied_high (in units of the response, or on the scale of the link if the response is not
+            Gaussian), ratio (width relative to that of a Gaussian response); for a Gaussian response the last row is
+            a response simulated from all priors together, beside what was observed.
 
         Warns
         -----
@@ -558,8 +697,10 @@ class Model:
         0      Intercept  Normal(mu=1528, sigma=154.9)       1224.0        1831.0
         1  sd(Intercept)       HalfNormal(sigma=154.9)          5.0         347.0
         """
-        from hierbayes.checks.prior_summary import prior_summary, warn_of_wide
+        from hierbayes.checks.prior_summary import family_prior_table, prior_summary, warn_of_wide
 
+        if not self.family.exact:
+            return family_prior_table(self.design, self.priors, self.given_priors)
         table = prior_summary(self.marginal, self.priors, self.given_priors)
         warn_of_wide(table, self.design.response)
         return table
@@ -576,7 +717,7 @@ class Model:
         -------
         xarray.DataTree
             Groups prior, prior_predictive and observed_data, for ArviZ. Random effects are drawn anew for
-            every response.
+            every response; those of a family other than the Gaussian are in the prior group.
 
         Raises
         ------
@@ -600,9 +741,12 @@ class Model:
         """
         from hierbayes.checks.prior_predictive import prior_predictive
         from hierbayes.checks.prior_summary import prior_table, warn_of_wide
+        from hierbayes.predictions.prior import prior_predictive as family_prior_predictive
 
         if not (isinstance(draws, (int, np.integer)) and draws > 0):
             raise ValueError(f"draws must be a positive whole number, not {draws!r}")
+        if not self.family.exact:
+            return family_prior_predictive(self.specification, int(draws), seed)
         warn_of_wide(prior_table(self.marginal, self.priors, self.given_priors), self.design.response)
         return prior_predictive(self.marginal, self.priors, int(draws), seed)
 
@@ -614,24 +758,27 @@ class Model:
         started = time.perf_counter()
         drawn, given, posterior = draw(self.marginal, self.priors, reml.optimum, run)
         seconds = time.perf_counter() - started
-        random, kind = random_effects(self.marginal, given, run.chains, run.seed, run.cores, keep)
+        random, kind = random_effects(self.marginal, given, len(drawn.theta), run.seed, run.cores, keep)
         groups = {"posterior": posterior.merge(random) if kind == "draws" else posterior, "sample_stats": drawn.stats}
         if kind == "summary":
             groups[names.RANEF_SUMMARY] = random
         groups["posterior"].attrs = {"engine": drawn.engine, "seconds_sampling": seconds}
+        if isinstance(keep, Path):
+            groups["posterior"].attrs[names.STREAMED] = str(keep.resolve())
         return groups
 
     def _sample_conditional(self, run: Run, choice: Choice) -> dict[str, xr.Dataset]:
         """Sample the graph that has every random effect as a variable."""
         from hierbayes import sampling
         from hierbayes.conditional import build_conditional, kept_variables, posterior_of
+        from hierbayes.initial import scattered, startable
 
         respond = None if self.family.exact else self.specification.respond
         graph = build_conditional(self.design, self.priors, choice.blocks, respond)
         known = {variable.name for variable in graph.unobserved_RVs}
-        draws, stats = sampling.sample_graph(
-            graph, run, [name for name in kept_variables(self.design) if name in known]
-        )
+        kept = [name for name in kept_variables(self.design) if name in known]
+        with startable(self.family):
+            draws, stats = sampling.sample_graph(graph, run, kept, scattered(self.family, graph))
         posterior = posterior_of(draws, self.design)
         posterior.attrs = {"engine": "graph"}
         return {"posterior": posterior, "sample_stats": stats}
@@ -653,6 +800,17 @@ class Model:
         d = self.design
         dropped = [f"{d.n_dropped} incomplete rows left out"] if d.n_dropped else []
         return f"Model({', '.join([f'{self.formula!r}: {d.size}', *dropped])})"
+
+
+def _check_names(design: Design) -> None:
+    """Refuse names that no variable of a DataTree may have, before anything is sampled."""
+    effects = [term.name for block in design.blocks for term in block.terms]
+    for name in [design.response, *(term.name for term in design.terms), *effects]:
+        if "/" in name:
+            raise HierbayesError(
+                f"The posterior cannot have a variable named {name!r}, because of the slash; make it a column of the "
+                "data."
+            )
 
 
 def _with_column(data: pd.DataFrame, value: str | ArrayLike | None, name: str) -> tuple[pd.DataFrame, str | None]:

@@ -39,6 +39,6 @@ def draw(marginal: Marginal, priors: Priors, optimum: Optimum, run: Run) -> tupl
         return build_graph(marginal, priors)
 
     drawn = sample(target, graph, start(target, optimum), run)
-    thetas = drawn.theta.reshape(run.chains * run.draws, -1)
+    thetas = drawn.theta.reshape(-1, drawn.theta.shape[-1])
     given = marginal.condition(thetas, np.random.default_rng([run.seed, 1]), run.cores)
     return drawn, given, parameters(marginal, drawn.theta, given)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from hierbayes.errors import OutputError
 
@@ -66,16 +69,40 @@ def write_whole(path: str | Path, text: str) -> Path:
     ...     write_whole(Path(folder, "a.txt"), "all of it").read_text()
     'all of it'
     """
+    with whole_file(path) as file:
+        file.write(text.encode())
+    return Path(path)
+
+
+@contextmanager
+def whole_file(path: str | Path) -> Iterator[BinaryIO]:
+    """Write a file beside the one that it replaces, in one step, once all of it is on the disk.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+
+    Yields
+    ------
+    binary file
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written; what was there before is then still there.
+    """
     target = check_writable(path)
     temporary = _temporary(target)
     try:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(target)
     except OSError as error:
         raise OutputError(_sentence(path, error)) from error
     finally:
         temporary.unlink(missing_ok=True)
-    return Path(path)
 
 
 def make_folder(path: str | Path) -> None:

@@ -14,6 +14,7 @@ Trends in Bayesian Methodology with Applications, 79-101).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -45,6 +46,25 @@ class Choice:
     marginal: bool
     blocks: tuple[str, ...]
     reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Pilot:
+    """What a quick fit says of a design.
+
+    Parameters
+    ----------
+    covariance : (q, q) array
+        Of the random effects, at the maximum of the likelihood.
+    information : (n,) array
+        About the linear predictor of each row.
+    source : str
+        Of what fit, in words.
+    """
+
+    covariance: np.ndarray
+    information: np.ndarray
+    source: str
 
 
 def choose(wanted: str, marginal: Marginal, covariance: np.ndarray, sigma: float) -> Choice:
@@ -92,16 +112,15 @@ def choose(wanted: str, marginal: Marginal, covariance: np.ndarray, sigma: float
     )
 
 
-def choose_blocks(wanted: str, design: Design, fit: tuple[np.ndarray, np.ndarray] | None) -> Choice:
+def choose_blocks(wanted: str, design: Design, pilot: Callable[[Design], Pilot | None]) -> Choice:
     """Resolve what the user asked for of a family whose random effects cannot be integrated out in closed form.
 
     Parameters
     ----------
     wanted : {"auto", "noncentered", "centered"}
     design : Design
-    fit : ((q, q) array, (n,) array) or None
-        Covariance of the random effects and, for each row, the information about its linear predictor, both at the
-        maximum of the likelihood; None if there is no such estimate.
+    pilot : callable
+        Makes the quick fit that ``"auto"`` judges by, or None if there is none.
 
     Returns
     -------
@@ -124,12 +143,12 @@ def choose_blocks(wanted: str, design: Design, fit: tuple[np.ndarray, np.ndarray
         raise ValueError(f"correlated effects of the family {design.family.name!r} are non-centred; use 'auto'")
     if wanted != AUTO:
         return Choice(False, (wanted,) * len(design.blocks), "asked for")
-    if fit is None:
+    found = pilot(design) if single else None
+    if found is None:
         blocks = (NONCENTERED,) * len(design.blocks)
         return Choice(False, blocks, "without an estimate to judge by, non-centred is safe where groups are small")
-    covariance, weights = fit
-    table = information(replace(design, weights=weights), covariance, 1.0)
-    return Choice(False, tuple(table["choice"]), _reasons(table))
+    table = information(replace(design, weights=found.information), found.covariance, 1.0)
+    return Choice(False, tuple(table["choice"]), f"{_reasons(table)} (by an {found.source})")
 
 
 def _reasons(table: pd.DataFrame) -> str:
@@ -142,8 +161,10 @@ def information(design: Design, covariance: np.ndarray, sigma: float) -> pd.Data
     For a level with effect columns Z_j (rows scaled by the roots of their weights) the data have the
     information ``A_j = Z_jᵀ Z_j / σ²`` about its effects, the prior has Σ⁻¹, Σ = L Lᵀ. The smallest
     eigenvalue of ``Lᵀ A_j L`` is the ratio of the two in the direction that the data know least, where a
-    centred form has its funnel. If its median over levels is above 1, the data dominate and the
-    block is centred; otherwise it is non-centred. (For a Gibbs sampler of one Gaussian effect with
+    centred form has its funnel. With r its median over J levels, the standard deviation is known up to a factor
+    ``exp(±2 (1 + 1/r) / √(2J))`` (twice its large-sample standard error), and a chain goes there: if r is above 1
+    even at the lower end, the data dominate and the block is centred; otherwise it is non-centred. (For a Gibbs
+    sampler of one Gaussian effect with
     known variances the two converge at equal rates where the ratio is 1: Papaspiliopoulos, Roberts &
     Sköld 2007.)
 
@@ -181,18 +202,21 @@ def information(design: Design, covariance: np.ndarray, sigma: float) -> pd.Data
             for j in range(size):
                 A[:, i, j] = np.bincount(block.factor.codes, white[:, i] * white[:, j], minlength=levels)
         ratio = float(np.median(np.linalg.eigvalsh(A)[:, 0]))
+        low = ratio * np.exp(-4.0 * (1.0 + 1.0 / max(ratio, 1e-300)) / np.sqrt(2.0 * levels))
         reason = (
             f"the data of a typical level outweigh the prior of its effects by {ratio:.3g} to 1"
             if ratio > 1.0
             else f"the prior of its effects outweighs the data of a typical level, {ratio:.3g} to 1"
         )
+        if low <= 1.0 < ratio:
+            reason += f", but perhaps by no more than {low:.2g} to 1"
         rows.append(
             {
                 "group": block.factor.name,
                 "terms": " + ".join(term.name for term in block.terms),
                 "levels": levels,
                 "ratio": ratio,
-                "choice": CENTERED if ratio > 1.0 else NONCENTERED,
+                "choice": CENTERED if low > 1.0 else NONCENTERED,
                 "reason": reason,
             }
         )

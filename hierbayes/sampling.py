@@ -12,6 +12,8 @@ curvature there, so that a posterior that is narrow (a million rows) does not co
 from __future__ import annotations
 
 import math
+import threading
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +25,7 @@ from numba import njit
 from hierbayes import names
 from hierbayes.covariance import INSIDE, cholesky, partials
 from hierbayes.densities import log_prior
+from hierbayes.interruption import cut
 from hierbayes.kernel_marginal import log_density
 from hierbayes.marginal import Marginal
 from hierbayes.priors import Priors
@@ -260,6 +263,8 @@ class Run:
         Show nutpie's progress bar.
     callback : callable or None
         Called with nutpie's list of chain states as sampling goes on.
+    partial : bool
+        Whether Ctrl-C ends the run with the draws made so far; a second one, or too few draws, raise in any case.
     """
 
     draws: int
@@ -270,9 +275,10 @@ class Run:
     target_accept: float
     progress: bool
     callback: Callable[[Any], None] | None = None
+    partial: bool = False
 
-    def __call__(self, compiled: Any, cores: int) -> Any:
-        """Sample a model that nutpie has compiled; an interrupted run is discarded, never returned in part."""
+    def __call__(self, compiled: Any, cores: int) -> tuple[xr.Dataset, xr.Dataset]:
+        """Sample a model that nutpie has compiled: its posterior and sample_stats."""
         import nutpie
 
         running = nutpie.sample(
@@ -289,10 +295,32 @@ class Run:
             blocking=False,
         )
         try:
-            return running.wait()
+            tree = running.wait()
+        except KeyboardInterrupt:
+            made = _stopped(running) if self.partial else running.cancel()
+            if made is None:
+                raise
+            return made
         except BaseException:
             running.cancel()
             raise
+        return tree["posterior"].to_dataset(), tree["sample_stats"].to_dataset()
+
+
+def _stopped(running: Any) -> tuple[xr.Dataset, xr.Dataset] | None:
+    """What a run has drawn when it is stopped, if that is worth keeping.
+
+    Stopping takes as long as the draws that are being made. A thread waits for them, so that a second Ctrl-C does
+    not have to.
+    """
+    found = []
+    stopping = threading.Thread(target=lambda: found.append(running.abort()), daemon=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Found chain dimension to be longer", UserWarning)  # ArviZ's, of few draws
+        stopping.start()
+        while stopping.is_alive():
+            stopping.join(0.1)
+    return cut(found[0]["posterior"].to_dataset(), found[0]["sample_stats"].to_dataset()) if found else None
 
 
 def sample(target: Target, graph: Callable[[], Any], x: np.ndarray, run: Run) -> Draws:
@@ -338,21 +366,22 @@ def sample(target: Target, graph: Callable[[], Any], x: np.ndarray, run: Run) ->
         make_initial_point_fn=initial,
     )
     with target.marginal.one_thread():
-        tree = run(compiled, run.cores if _heavy(target.marginal) else 1)
-    theta = target.constrain(tree["posterior"]["x"].to_numpy())
-    return Draws(theta, tree["sample_stats"].to_dataset(), "compiled")
+        posterior, stats = run(compiled, run.cores if _heavy(target.marginal) else 1)
+    return Draws(target.constrain(posterior["x"].to_numpy()), stats, "compiled")
 
 
 def _sample_graph(target: Target, model: Any, run: Run) -> Draws:
     """The same through the PyMC graph, which nutpie compiles."""
     posterior, stats = sample_graph(model, run, [variable.name for variable in model.free_RVs])
     parts = [posterior[name].to_numpy() for name in _order(target, [str(name) for name in posterior])]
-    theta = np.concatenate([part.reshape(run.chains, run.draws, -1) for part in parts], axis=-1)
+    theta = np.concatenate([part.reshape(*part.shape[:2], -1) for part in parts], axis=-1)
     theta[..., target.kinds == PARTIAL] = 2.0 * theta[..., target.kinds == PARTIAL] - 1.0
     return Draws(theta, stats, "graph")
 
 
-def sample_graph(model: Any, run: Run, variables: list[str] | None = None) -> tuple[xr.Dataset, xr.Dataset]:
+def sample_graph(
+    model: Any, run: Run, variables: list[str] | None = None, scattered: set[Any] | None = None
+) -> tuple[xr.Dataset, xr.Dataset]:
     """Run NUTS on a PyMC model.
 
     Parameters
@@ -361,6 +390,8 @@ def sample_graph(model: Any, run: Run, variables: list[str] | None = None) -> tu
     run : Run
     variables : list of str, optional
         What to keep; everything by default.
+    scattered : set of variables, optional
+        Those in which chains start apart from each other; all by default.
 
     Returns
     -------
@@ -368,8 +399,8 @@ def sample_graph(model: Any, run: Run, variables: list[str] | None = None) -> tu
     """
     import nutpie
 
-    tree = run(nutpie.compile_pymc_model(model, backend="numba", var_names=variables), run.cores)
-    return tree["posterior"].to_dataset(), tree["sample_stats"].to_dataset()
+    compiled = nutpie.compile_pymc_model(model, backend="numba", var_names=variables, jitter_rvs=scattered)
+    return run(compiled, run.cores)
 
 
 def _heavy(marginal: Marginal) -> bool:

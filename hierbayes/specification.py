@@ -6,19 +6,23 @@ A specification makes the design and everything that only Bambi and formulae can
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, fields
 from functools import cached_property
+from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 import pandas as pd
 
 from hierbayes.design import Design
+from hierbayes.errors import DataError
 from hierbayes.family import Family
 from hierbayes.from_bambi.bambi_model import bambi_model
 from hierbayes.from_bambi.columns import read_design
-from hierbayes.from_bambi.families import read_family, respond
+from hierbayes.from_bambi.families import read_family, respond, without_order
 from hierbayes.from_bambi.formula import Formula, names_used, parse
+from hierbayes.from_bambi.new_rows import NewRows, NewRowsReader
 from hierbayes.from_bambi.prior_table import check_prior_names, read_priors, skeleton_of
 from hierbayes.priors import Priors
 
@@ -52,6 +56,18 @@ class Specification:
     se: str | None
     residual: str | None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields alone, for copies and other processes; modules go by name."""
+        state = {part.name: getattr(self, part.name) for part in fields(self)}
+        modules = {name: value.__name__ for name, value in self.namespace.items() if isinstance(value, ModuleType)}
+        state["namespace"] = {name: value for name, value in self.namespace.items() if name not in modules}
+        return {"fields": state, "modules": modules}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state["fields"].items():
+            object.__setattr__(self, name, value)
+        self.namespace.update({name: import_module(module) for name, module in state["modules"].items()})
+
     @property
     def formula(self) -> str:
         """As written."""
@@ -76,9 +92,19 @@ class Specification:
         """A new `bambi.Model` with the resolved priors."""
         return bambi_model(self.design, self.parsed, self.data, self.namespace, self.priors, self.priors_given)
 
-    def respond(self, eta: Any, auxiliary: Mapping[str, Any] | None = None, data: Any = None) -> Any:
+    def respond(
+        self, eta: Any, auxiliary: Mapping[str, Any] | None = None, data: Any = None, plain: bool = False
+    ) -> Any:
         """Add the response to the PyMC model on the stack; see `hierbayes.from_bambi.families.respond`."""
-        return respond(self.skeleton, eta, auxiliary, data)
+        return respond(self.skeleton, eta, auxiliary, data, plain)
+
+    def new_rows(self, newdata: pd.DataFrame, factors: Collection[str] = (), response: bool = False) -> NewRows:
+        """Evaluate the formula on other rows; see `hierbayes.from_bambi.new_rows.NewRowsReader.read`."""
+        return self._reader.read(newdata, factors, response)
+
+    @cached_property
+    def _reader(self) -> NewRowsReader:
+        return NewRowsReader(self.parsed, self.design, self.data, self.namespace, self.weights, self.se)
 
 
 def specify(
@@ -116,8 +142,27 @@ def specify(
     """
     parsed = parse(formula, random=residual is None)
     family_ = read_family(family, link, parsed.wrapper)
+    if not family_.exact:
+        _refuse_gaussian(family_, {"weights": weights, "se": se, "residual": residual})
     used = names_used(parsed, namespace or {})
     rows, design = read_design(parsed, data, used, dropna, weights, se, residual, family_)
-    given = dict(priors or {})
+    given = without_order(priors or {}, family_)
     check_prior_names(design, given)
     return Specification(parsed, design, rows, used, given, center_predictors, weights, se, residual)
+
+
+REMEDIES = {
+    "weights": "divides the residual variance; weighted(y, w) in the formula multiplies the log likelihood",
+    "se": "gives the residuals known standard errors; leave it out",
+    "residual": "correlates residuals; add a random effect instead",
+}
+"""What the arguments do that only a Gaussian response with identity link has, and what to do without."""
+
+
+def _refuse_gaussian(family: Family, arguments: Mapping[str, str | None]) -> None:
+    """Refuse arguments that mean something for a Gaussian response with identity link alone."""
+    for name, value in arguments.items():
+        if value is not None:
+            raise DataError(
+                f"{name}= is for a plain Gaussian response with identity link, not {family}: it {REMEDIES[name]}."
+            )

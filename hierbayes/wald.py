@@ -48,7 +48,8 @@ class Wald:
         made: list[Interval] = []
         for back, value, error in zip(self.backs, self.values, self.errors, strict=True):
             slope = (back(value + STEP) - back(value - STEP)) / (2.0 * STEP)
-            made.append((float(error * slope), float(back(value - z * error)), float(back(value + z * error))))
+            with np.errstate(over="ignore"):  # an upper end may be infinite
+                made.append((float(error * slope), float(back(value - z * error)), float(back(value + z * error))))
         return made
 
 
@@ -90,7 +91,7 @@ def standard_errors(
         x = np.append(x, np.log(sigma))
     if places.rho is not None:
         x = np.append(x, np.arctanh(marginal.place(rho)))
-    information = -_differences(_gradient(marginal, method), x)
+    information = -differences(_gradient(marginal, method), x)
     information = 0.5 * (information + information.T)
     if not np.isfinite(information).all():
         return nothing
@@ -105,7 +106,7 @@ def standard_errors(
         free = at[layout.q + layout.n_partial :]
         return np.concatenate([np.log(sds), np.arctanh([corr[i, j] for i, j in pairs]), free])
 
-    jacobian = _differences(natural, x)
+    jacobian = differences(natural, x)
     errors = np.sqrt(np.diag(jacobian @ np.linalg.inv(information) @ jacobian.T))
     return Wald(natural(x), errors, tuple(backs))
 
@@ -143,6 +144,6 @@ def _gradient(marginal: Marginal, method: str) -> Function:
     return gradient
 
 
-def _differences(function: Function, x: np.ndarray) -> np.ndarray:
+def differences(function: Function, x: np.ndarray) -> np.ndarray:
     """Jacobian by central differences."""
     return np.array([(function(x + h) - function(x - h)) / (2.0 * STEP) for h in STEP * np.eye(len(x))]).T

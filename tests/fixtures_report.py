@@ -1,4 +1,4 @@
-"""Models, short posteriors and report pages that several test files look at; each is made once."""
+"""Models, short posteriors and report pages that several test files look at, each made once; a reader of pages."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from hierbayes.errors import HierbayesWarning
 from hierbayes.partial_pooling.shrinkage import shrinkage
 
 LEVELS = 10_000
+VOID = {"meta", "br", "hr", "img", "input", "link", "col"}
 
 
 def _crowd() -> pd.DataFrame:
@@ -124,3 +126,91 @@ def page(name: str) -> str:
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore", HierbayesWarning)
         return hb.report(made.model, Path(folder, f"{name}.html"), fit=made.fit).read_text(encoding="utf-8")
+
+
+def sections_page(model, fit, **arguments):
+    """The report of a model and its posterior."""
+    with tempfile.TemporaryDirectory() as folder:
+        return hb.report(model, Path(folder, "x.html"), fit=fit, **arguments).read_text(encoding="utf-8")
+
+
+class Page(HTMLParser):
+    """A strict reader of a page: every element closed, every id once; keeps texts and tables."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.parents: list[tuple[str, ...]] = []
+        self.tables: list[list[list[str]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):  # noqa: D102
+        assert len({name for name, _ in attrs}) == len(attrs)
+        self.elements.append((tag, dict(attrs)))
+        self.parents.append(tuple(self.open))
+        self.ids += [value for name, value in attrs if name == "id"]
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+
+    def handle_startendtag(self, tag, attrs):  # noqa: D102
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.handle_endtag(tag)
+
+    def handle_endtag(self, tag):  # noqa: D102
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):  # noqa: D102
+        if "style" in self.open or "svg" in self.open:
+            return
+        self.words.append(data)
+        if {"td", "th"} & set(self.open):
+            self.tables[-1][-1][-1] += data
+
+    def all(self, tag):
+        """The attributes of every element of a kind."""
+        return [attrs for name, attrs in self.elements if name == tag]
+
+    @property
+    def text(self):
+        """All words outside figures."""
+        return " ".join("".join(self.words).split())
+
+    def table(self, *first):
+        """The rows of the table whose first cells are given, without white space around."""
+        tables = [[[" ".join(cell.split()) for cell in row] for row in table] for table in self.tables]
+        return next(table for table in tables if table[0][: len(first)] == list(first))
+
+
+def number(text):
+    """What a written number means."""
+    if text == "—":
+        return np.nan
+    text = text.replace("\N{MINUS SIGN}", "-").replace(",", "")
+    if "×10" in text:
+        mantissa, exponent = text.split("×10")
+        return float(mantissa) * 10.0 ** int(exponent.translate(str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")))
+    return float(text)
+
+
+def close(text, value):
+    """Whether a written number is the value, rounded."""
+    if text == "—":
+        return bool(np.isnan(value))
+    decimals = len(text.partition(".")[2]) if "×" not in text else 0
+    return (
+        abs(number(text) - value) <= 0.5000001 * 10.0**-decimals
+        if "×" not in text
+        else np.isclose(number(text), value, rtol=1e-3)
+    )

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +16,7 @@ from typer.testing import CliRunner
 
 import hierbayes as hb
 from hierbayes import cli
-from hierbayes.datasets.formulas import FORMULAS, REASONS, default_formula
+from hierbayes.datasets.formulas import FORMULAS, default_family, default_formula
 from hierbayes.datasets.registry import REGISTRY
 from hierbayes.errors import FormulaError
 
@@ -71,14 +69,13 @@ def test_report_of_a_csv_with_a_formula_and_an_output(folder):
 
 
 def test_default_formulas_fit_their_data():
-    assert set(FORMULAS) | set(REASONS) == set(REGISTRY)
-    assert not set(FORMULAS) & set(REASONS)
+    assert set(FORMULAS) == set(REGISTRY)
     for name, formula in FORMULAS.items():
         if REGISTRY[name].access != "download":
-            assert hb.Model(formula, hb.load_data(name)).design.n == REGISTRY[name].rows
-    for name in REASONS:
-        with pytest.raises(FormulaError, match=REGISTRY[name].columns[0]):
-            default_formula(name)
+            model = hb.Model(formula, hb.load_data(name), family=default_family(name))
+            assert model.design.n == REGISTRY[name].rows
+    with pytest.raises(FormulaError, match="Did you mean 'cbpp'"):
+        default_formula("cbbp")
 
 
 # --- fit --------------------------------------------------------------------------------------
@@ -104,6 +101,34 @@ def test_fit_as_json_holds_what_the_library_says(method, present):
         assert read["bayes"]["seed"] == 1
         assert [row["term"] for row in read["bayes"]["estimates"]][:2] == ["Intercept", "Days"]
         assert {row["parameter"] for row in read["bayes"]["diagnostics"]} >= {"Days", "sigma"}
+
+
+def test_fit_of_another_family_is_that_of_the_library():
+    read = json.loads(run("fit cbpp --method ml --nagq 25 --json")[0])
+    model = hb.Model("p(incidence, size) ~ period + (1 | herd)", hb.load_data("cbpp"), family="binomial")
+    assert (read["family"], read["link"], read["ml"]["nagq"]) == ("binomial", "logit", 25)
+    assert read["ml"]["criterion"] == pytest.approx(model.ml(nagq=25).criterion)
+    assert [row["estimate"] for row in read["ml"]["estimates"]] == pytest.approx(
+        model.ml(nagq=25).tidy()["estimate"].tolist()
+    )
+    out, _ = run(f"fit cbpp '{model.formula}' --family binomial --link probit --method ml")
+    wanted = hb.Model(model.formula, model.data, family="binomial", link="probit").ml().tidy()
+    row = next(line for line in out.splitlines() if line.split()[:1] == ["period[2]"])
+    assert float(row.split()[1].replace("\N{MINUS SIGN}", "-")) == pytest.approx(wanted["estimate"][1], abs=5e-4)
+    assert "56 rows, 15 levels of herd, family binomial(probit)" in out
+    assert "ML (Laplace): 95% Wald intervals; criterion" in out
+    assert "'--method': REML needs a Gaussian response" in one_sentence(*run("fit cbpp --method reml", code=2))
+
+
+def test_a_family_without_maximum_likelihood_is_fitted_by_its_posterior_alone():
+    out, err = run("fit Dyestuff --family laplace --draws 20 --tune 30 --chains 2 --seed 1")
+    assert "ML" not in out
+    row = next(line for line in out.splitlines() if line.split()[:2] == ["Residual", "b"])
+    assert len(row.split()) == 2 + 4
+    assert "warning: Maximum likelihood does not know laplace(identity)" in err
+    assert "does not know laplace(identity)" in one_sentence(
+        *run("fit Dyestuff --family laplace --method ml", code=2)
+    )
 
 
 def test_fit_prints_both_inferences_side_by_side():
@@ -236,7 +261,11 @@ WRONG = {
     "header.csv 'y ~ 1 + (1 | g)'": "no rows",
     "good.csv": "A CSV file needs a formula",
     "sleepstdy": "Did you mean 'sleepstudy'?",
-    "cbpp": "give a formula with",
+    "cbpp 'incidence ~ period + (1 | herd)' --family binomial": "needs successes and trials",
+    "cbpp --family binomal": "Did you mean 'binomial'?",
+    "cbpp --link lgit": "has no link 'lgit' for p; it has identity, logit, probit, cloglog",
+    "sleepstudy --nagq 5": "'--nagq': the likelihood of a Gaussian response is exact",
+    "cbpp --nagq 0": "'--nagq'",
     "good.csv 'Yeild ~ 1 + (1 | Batch)'": "Did you mean 'Yield'?",
     "good.csv 'Yield ~ source + (1 | Batch)'": "The formula uses 'source'",
     "good.csv 'Yield ~ (1 | Batch'": "a parenthesis is not closed",
@@ -325,23 +354,6 @@ def test_names_of_the_command_line_are_not_columns():
 
 
 # --- interruption -----------------------------------------------------------------------------
-
-
-@pytest.fixture
-def interruptible():
-    """Ctrl-C raises, even where the tests themselves run in the background and ignore it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("interruptible")
-def test_an_interrupted_fit_returns_nothing_in_part():
-    interrupt = iter([lambda: os.kill(os.getpid(), signal.SIGINT)])
-    model = hb.Model("Yield ~ 1 + (1 | Batch)", hb.load_data("Dyestuff"))
-    with pytest.raises(KeyboardInterrupt):
-        model.fit(draws=3_000_000, progress=False, callback=lambda _: next(interrupt, int)())
-    assert model.fit(seed=1, progress=False).thetas.shape == (4000, 2)
 
 
 def test_control_c_ends_a_running_command():

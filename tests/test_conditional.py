@@ -365,7 +365,7 @@ def test_ratio_is_the_median_of_the_smallest_eigenvalues():
 @pytest.fixture(scope="module", params=CHOICES)
 def sampled(request, sleepstudy):
     model = hb.Model("Reaction ~ Days + (Days | Subject)", sleepstudy)
-    return model.fit(seed=7, progress=False, parameterization=request.param)
+    return model.fit(seed=7, target_accept=0.98, progress=False, parameterization=request.param)
 
 
 def quantities(posterior):

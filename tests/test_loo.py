@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from arviz_stats.base import array_stats
 from scipy import stats
-from test_posterior import CASES
+from test_posterior import GAUSSIAN_CASES as CASES
 
 import hierbayes as hb
 from hierbayes.cross_validation import loo as module

@@ -12,7 +12,7 @@ import pytest
 from numpy.polynomial.legendre import leggauss
 from oracle import centred, dense, log_density
 from scipy import stats
-from test_posterior import CASES
+from test_posterior import GAUSSIAN_CASES as CASES
 
 import hierbayes as hb
 from hierbayes.evidence.surface import compiled

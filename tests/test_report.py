@@ -6,7 +6,6 @@ import re
 import shlex
 import warnings
 from dataclasses import replace
-from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -15,102 +14,20 @@ import bambi as bmb
 import numpy as np
 import pandas as pd
 import pytest
-from fixtures_report import LEVELS, OPTIONS, STUDIES, page, study
+from fixtures_report import LEVELS, OPTIONS, STUDIES, Page, close, number, page, sections_page, study
 
 import hierbayes as hb
 from hierbayes.cli import app
 from hierbayes.errors import ConvergenceWarning, HierbayesWarning, OutputError, SingularFit
 from hierbayes.report import provenance, sections
+from hierbayes.report.coefficients import in_words
 from hierbayes.report.estimates import Estimate, Side, side_by_side
-from hierbayes.report.findings import _agreement, _average, _series
+from hierbayes.report.findings import _agreement, _series
 from hierbayes.report.rows import row_facts
 from hierbayes.report.symbols import equations
 
 EVERY = pytest.mark.parametrize("name", sorted(STUDIES))
 RUN = provenance.Run(1, 4, 1000, 1000, 0.95, 10, {})
-VOID = {"meta", "br", "hr", "img", "input", "link", "col"}
-
-
-class Page(HTMLParser):
-    """A strict reader of a page: every element closed, every id once; keeps texts and tables."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.ids: list[str] = []
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.parents: list[tuple[str, ...]] = []
-        self.tables: list[list[list[str]]] = []
-        self.words: list[str] = []
-        self.feed(text)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag, attrs):  # noqa: D102
-        assert len({name for name, _ in attrs}) == len(attrs)
-        self.elements.append((tag, dict(attrs)))
-        self.parents.append(tuple(self.open))
-        self.ids += [value for name, value in attrs if name == "id"]
-        if tag not in VOID:
-            self.open.append(tag)
-        if tag == "table":
-            self.tables.append([])
-        elif tag == "tr":
-            self.tables[-1].append([])
-        elif tag in ("td", "th"):
-            self.tables[-1][-1].append("")
-
-    def handle_startendtag(self, tag, attrs):  # noqa: D102
-        self.handle_starttag(tag, attrs)
-        if tag not in VOID:
-            self.handle_endtag(tag)
-
-    def handle_endtag(self, tag):  # noqa: D102
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):  # noqa: D102
-        if "style" in self.open or "svg" in self.open:
-            return
-        self.words.append(data)
-        if {"td", "th"} & set(self.open):
-            self.tables[-1][-1][-1] += data
-
-    def all(self, tag):
-        """The attributes of every element of a kind."""
-        return [attrs for name, attrs in self.elements if name == tag]
-
-    @property
-    def text(self):
-        """All words outside figures."""
-        return " ".join("".join(self.words).split())
-
-    def table(self, *first):
-        """The rows of the table whose first cells are given, without white space around."""
-        tables = [[[" ".join(cell.split()) for cell in row] for row in table] for table in self.tables]
-        return next(table for table in tables if table[0][: len(first)] == list(first))
-
-
-def number(text):
-    """What a written number means."""
-    if text == "—":
-        return np.nan
-    text = text.replace("\N{MINUS SIGN}", "-").replace(",", "")
-    if "×10" in text:
-        mantissa, exponent = text.split("×10")
-        return float(mantissa) * 10.0 ** int(exponent.translate(str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")))
-    return float(text)
-
-
-def close(text, value):
-    """Whether a written number is the value, rounded."""
-    if text == "—":
-        return bool(np.isnan(value))
-    decimals = len(text.partition(".")[2]) if "×" not in text else 0
-    return (
-        abs(number(text) - value) <= 0.5000001 * 10.0**-decimals
-        if "×" not in text
-        else np.isclose(number(text), value, rtol=1e-3)
-    )
 
 
 # --- what kind of file ------------------------------------------------------------------------
@@ -201,7 +118,7 @@ def test_findings_come_before_everything_and_hold_both_intervals(name):
     first = text[text.index("Findings Data Model") : text.index("Variables of the ")]
     for row in rows:
         if row.kind == "fixed" and (row.label != "Intercept" or "95% interval" not in first):
-            for side in (row.reml, row.posterior):
+            for side in (row.maximum, row.posterior):
                 assert f"95% interval {row.show(side.low)} to {row.show(side.high)}" in first
     assert ("REML and the posterior agree" in first) != ("REML and the posterior differ on" in first)
 
@@ -266,7 +183,7 @@ def test_coefficients_in_words(formula, label, value, claim):
     data = data.assign(a=rng.choice(["p", "q"], 60), g=np.tile(list("ABCDEF"), 10))
     model = hb.Model(formula, data)
     assert label in model.design.labels
-    found = _average(estimate(label, value), model.design, data, "95%", sections.references(model.design, data))
+    found = in_words(estimate(label, value), model.design, data, "95%", sections.references(model.design, data))
     assert found.claim == claim
 
 
@@ -378,7 +295,7 @@ def test_weights_and_offset_in_words():
     data = study("weights").model.data
     constant = hb.Model("Reaction ~ 1 + offset(base) + (1 | Subject)", data, weights=data["n"])
     row = side_by_side(*(constant.reml().tidy(),) * 2)[0]
-    assert _average(row, constant.design, data, "95%", {}).claim.startswith(
+    assert in_words(row, constant.design, data, "95%", {}).claim.startswith(
         "The average Reaction less its offset is "
     )
 
@@ -394,7 +311,7 @@ def test_a_correlation_that_is_not_there_is_not_claimed():
     assert said.evidence.endswith("Both intervals include zero.")
     apart = [*rows[:-1], replace(rows[-1], posterior=Side(0.2, 0.05, 0.1, 0.3))]
     assert _series(model.design, apart, data, "95%")[0].claim.startswith("The two inferences differ on whether")
-    alone = [*rows[:-1], replace(apart[-1], reml=Side(0.2, np.nan, np.nan, np.nan))]
+    alone = [*rows[:-1], replace(apart[-1], maximum=Side(0.2, np.nan, np.nan, np.nan))]
     said = _series(model.design, alone, data, "95%")[0]
     assert said.claim == "Residuals of the same g where t differs by 1 have a correlation of 0.200."
     assert "The posterior interval excludes zero." in said.evidence
@@ -565,13 +482,6 @@ def test_text_of_the_data_cannot_break_the_page():
     assert not read.all("script")
     assert not read.all("b")
     assert read.table("Level")[2][0].startswith("<b>&\"'")
-
-
-def sections_page(model, fit, **arguments):
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        return hb.report(model, Path(folder, "x.html"), fit=fit, **arguments).read_text(encoding="utf-8")
 
 
 def test_level_of_the_intervals():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +15,7 @@ from hierbayes.checks.overruled import overruled
 from hierbayes.checks.predictive_check import ALL, predictive_check
 from hierbayes.checks.prior_summary import WIDE, prior_table
 from hierbayes.checks.sensitivity import CONFLICT, STRONG, THRESHOLD, prior_overlap, prior_sensitivity
-from hierbayes.estimates import FIXED, Posterior
+from hierbayes.estimates import FIXED, Posterior, Sampled
 
 BFMI = 0.3
 """Estimated fraction of missing information below which the sampler explores the energies badly (Betancourt 2016)."""
@@ -63,11 +63,11 @@ def check_posterior(posterior: Posterior, seed: int = 0) -> Check:
     }
     reml = check_estimate(posterior.reml)
     found = [
-        *_convergence(posterior),
-        *_energy(posterior),
+        *convergence(posterior),
+        *energy(posterior),
         *_sensitivity(tables["prior_sensitivity"]),
         *_priors(posterior, tables["priors"], tables["overruled"]),
-        *_predictive(tables["predictive"]),
+        *predictive(tables["predictive"]),
         *_of_reml(posterior, reml),
     ]
     return Check(f"the posterior of {posterior.design.formula}", found, reml.tables | tables)
@@ -85,14 +85,15 @@ def _of_reml(posterior: Posterior, check: Check) -> Iterator[Verdict]:
             yield replace(verdict, finding=f"Of the REML fit: {verdict.finding}", next=remedy)
 
 
-def _convergence(posterior: Posterior) -> list[Verdict]:
+def convergence(posterior: Sampled) -> list[Verdict]:
+    """R-hat, effective sample sizes and divergences."""
     table = posterior.convergence.table
     rhat, ess = float(table["r_hat"].max()), float(table[["ess_bulk", "ess_tail"]].min().min())
     problems = posterior.convergence.problems
     if not problems:
         text = f"The chains agree: R-hat at most {rhat:.3f}, effective sample sizes from {ess:.0f}, no divergences."
         return [Verdict("convergence", OK, text, rhat)]
-    total = len(posterior.thetas)
+    total = posterior.n_draws
     grave = not rhat <= RHAT or ess < ESS or posterior.convergence.divergences > DIVERGENT * total
     made = []
     for problem in problems:
@@ -102,7 +103,8 @@ def _convergence(posterior: Posterior) -> list[Verdict]:
     return made
 
 
-def _energy(posterior: Posterior) -> list[Verdict]:
+def energy(posterior: Sampled) -> list[Verdict]:
+    """How well the chains explore the energies."""
     sample_stats = posterior.idata["sample_stats"].to_dataset()
     if "energy" not in sample_stats:
         return []
@@ -186,8 +188,9 @@ def _named(row: pd.Series) -> str:
     return str(row["term"]) if row["effect"] == FIXED else f"{row['term']} of {row['group']}"
 
 
-def _predictive(table: pd.DataFrame) -> list[Verdict]:
+def predictive(table: pd.DataFrame, remedy_of: Callable[[str, int, int], str] | None = None) -> list[Verdict]:
     """Extreme levels, counted against how many there would be at most."""
+    remedy_of = _remedy if remedy_of is None else remedy_of
     made = []
     beyond = (table["pit"] < TAIL) | (table["pit"] > 1.0 - TAIL)
     for (group, statistic), part in table.groupby(["group", "statistic"], sort=False):
@@ -201,7 +204,7 @@ def _predictive(table: pd.DataFrame) -> list[Verdict]:
                     f"The {statistic} of all rows, {row['observed']:.4g}, is not what the model gives: replicates "
                     f"have {row['replicated']:.4g} (sd {row['replicated_sd']:.2g}), {row['pit']:.1%} of them below."
                 )
-                made.append(Verdict("predictive", WARNING, text, float(row["pit"]), _remedy(statistic, low, count)))
+                made.append(Verdict("predictive", WARNING, text, float(row["pit"]), remedy_of(statistic, low, count)))
             continue
         p = float(stats.binom.sf(count - 1, J, 2.0 * TAIL))
         if p < 0.01:
@@ -212,7 +215,7 @@ def _predictive(table: pd.DataFrame) -> list[Verdict]:
                 f"{worst['level']!s}: {worst['observed']:.4g}, replicates "
                 f"{worst['replicated']:.4g} (sd {worst['replicated_sd']:.2g})."
             )
-            made.append(Verdict("predictive", WARNING, text, count / J, _remedy(statistic, low, count)))
+            made.append(Verdict("predictive", WARNING, text, count / J, remedy_of(statistic, low, count)))
     if not made:
         text = (
             f"New rows from the posterior look like the data: of {len(table)} means, standard deviations, smallest "

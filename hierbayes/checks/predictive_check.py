@@ -21,10 +21,14 @@ import pandas as pd
 import xarray as xr
 
 from hierbayes import names
+from hierbayes.cross_validation.family_loo import check_ordered
 from hierbayes.design import Factor
-from hierbayes.estimates import Posterior
+from hierbayes.errors import HierbayesError
+from hierbayes.estimates import FamilyPosterior, Posterior
 from hierbayes.inference.simulation import assemble, residuals
+from hierbayes.linear_predictor import LinearPredictor
 from hierbayes.recover import random_effects
+from hierbayes.response_law import law_of
 
 SIMULATED = 25_000_000
 """About as many numbers are simulated."""
@@ -36,12 +40,12 @@ STATISTICS = ("mean", "sd", "min", "max")
 ALL = "all rows"
 
 
-def predictive_check(posterior: Posterior, draws: int | None = None, seed: int = 0) -> pd.DataFrame:
+def predictive_check(posterior: Posterior | FamilyPosterior, draws: int | None = None, seed: int = 0) -> pd.DataFrame:
     """Compare each level with replicates of it.
 
     Parameters
     ----------
-    posterior : Posterior
+    posterior : Posterior or FamilyPosterior
     draws : int, optional
         Draws to simulate from; by default 1000, fewer of more than 25,000 rows.
     seed : int
@@ -77,7 +81,12 @@ def predictive_check(posterior: Posterior, draws: int | None = None, seed: int =
     wanted = int(np.clip(SIMULATED // design.n, FEWEST, MOST)) if draws is None else int(draws)
     everything = Factor(ALL, np.zeros(design.n, dtype=np.int64), np.array([ALL]))
     groups = [_Group(factor, design.y) for factor in (*design.groupings, everything)]
-    for y in _replicates(posterior, wanted, np.random.default_rng(seed)):
+    rng = np.random.default_rng(seed)
+    if isinstance(posterior, FamilyPosterior):
+        replicates = _of_family(posterior, wanted, rng)
+    else:
+        replicates = _replicates(posterior, wanted, rng)
+    for y in replicates:
         for group in groups:
             group.compare(y)
     return pd.concat([group.table() for group in groups], ignore_index=True)
@@ -113,6 +122,20 @@ def _replicates(posterior: Posterior, wanted: int, rng: np.random.Generator) -> 
         rho = np.zeros(len(flat)) if at.rho is None else marginal.rho(thetas[:, at.rho])
         noise = rng.standard_normal((len(flat), design.n))
         yield assemble(design, fixef, effects, residuals(design, noise, sigma, rho))
+
+
+def _of_family(posterior: FamilyPosterior, wanted: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Responses (draws, n) of a response that is not Gaussian, a few draws at a time."""
+    check_ordered(posterior.design)
+    if posterior.specification is None:
+        raise HierbayesError("This posterior does not know the model that it is of; use the fit that model.fit gave.")
+    predictor, law = LinearPredictor(posterior), law_of(posterior.specification)
+    places = np.linspace(0, predictor.draws - 1, min(predictor.draws, wanted)).round().astype(int)
+    step = max(1, CHUNK // posterior.design.n)
+    for start in range(0, len(places), step):
+        draws = places[start : start + step]
+        seed = int(rng.integers(2**31))
+        yield np.asarray(law.draw(predictor.eta(draws), predictor.auxiliary(draws), seed), dtype=float)
 
 
 def _stack(variables: list[xr.DataArray], draws: int) -> np.ndarray:

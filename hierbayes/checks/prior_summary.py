@@ -11,7 +11,7 @@ deviations of the response: a Normal(0, k sd(y)) prior of a mean has ratio k. Sa
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -51,8 +51,32 @@ def prior_table(marginal: Marginal, priors: Priors, given: Collection[str] = ())
     pandas.DataFrame
         One row a parameter: `COLUMNS`.
     """
-    design = marginal.design
-    spread = _spread(design)
+    return _table(marginal.design, priors, given, marginal.rho)
+
+
+def family_prior_table(design: Design, priors: Priors, given: Collection[str] = ()) -> pd.DataFrame:
+    """Every prior of a response that is not Gaussian, and what it implies for the linear predictor.
+
+    Parameters
+    ----------
+    design : Design
+    priors : Priors
+    given : collection of str
+        Names of the priors that the user gave; the others are automatic.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a parameter: `COLUMNS`; implied_low and implied_high are on the scale of the link, the ratio, which
+        would be to the spread of the response, is NaN.
+    """
+    return _table(design, priors, given, None)
+
+
+def _table(
+    design: Design, priors: Priors, given: Collection[str], rho: Callable[[np.ndarray], np.ndarray] | None
+) -> pd.DataFrame:
+    spread = _spread(design) if design.family.exact else np.nan
     rows: list[tuple] = []
 
     def add(effect: str, group: Any, term: str, owners: set[str], prior: Prior, scale: float, meaning: str) -> None:
@@ -86,8 +110,17 @@ def prior_table(marginal: Marginal, priors: Priors, given: Collection[str] = ())
             rows.append((VARIANCE, group, term, text, name not in given, low, high, "", *[np.nan] * 3))
     if priors.sigma is not None:
         add(VARIANCE, RESIDUAL, names.SIGMA, {names.SIGMA}, priors.sigma, 1.0, "sd of a residual")
-    if priors.rho is not None:
-        low, high = marginal.rho(stats.beta(priors.rho, priors.rho).ppf([0.025, 0.975]) * 2.0 - 1.0)
+    for name, entries in priors.auxiliary.items():
+        if isinstance(entries, float):
+            rows.append((VARIANCE, RESIDUAL, name, f"{entries:g}", False, entries, entries, "held", *[np.nan] * 3))
+            continue
+        for k, prior in enumerate(entries):
+            low, high = laws.quantile(prior, np.array([0.025, 0.975])).tolist()
+            label = name if len(entries) == 1 else f"{name}[{k}]"
+            what = f"of {design.family.name}"
+            rows.append((VARIANCE, RESIDUAL, label, repr(prior), name not in given, low, high, what, *[np.nan] * 3))
+    if priors.rho is not None and rho is not None:
+        low, high = rho(stats.beta(priors.rho, priors.rho).ppf([0.025, 0.975]) * 2.0 - 1.0)
         text = f"LKJ(eta={priors.rho:g})"
         rows.append((VARIANCE, RESIDUAL, names.RHO, text, names.RHO not in given, low, high, "", *[np.nan] * 3))
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -130,12 +163,18 @@ def _spread(design: Design) -> float:
 def _effect(design: Design, k: int, centered: bool) -> tuple[float, str]:
     """By what a coefficient is multiplied to be a change of the response, and of what."""
     if k == design.intercept:
-        return 1.0, f"{design.response} {'at the mean of' if centered else 'where 0 are'} the predictors"
+        return 1.0, f"{_described(design)} {'at the mean of' if centered else 'where 0 are'} the predictors"
     x = design.X[:, k]
     if len(np.unique(x[: min(len(x), 1000)])) <= 2 and len(np.unique(x)) == 2:
-        return float(np.ptp(x)), f"change of {design.response} from the lower to the higher value"
+        return float(np.ptp(x)), f"change of {_described(design)} from the lower to the higher value"
     spread = float(x.std())
-    return spread, f"change of {design.response} over one sd, {spread:.4g}"
+    return spread, f"change of {_described(design)} over one sd, {spread:.4g}"
+
+
+def _described(design: Design) -> str:
+    """What the linear predictor is, in words."""
+    family = design.family
+    return design.response if family.link == "identity" else f"{family.link}({family.parent})"
 
 
 def _term_of(terms: tuple, column: int) -> str:

@@ -19,13 +19,16 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from hierbayes.cross_validation import family_loo
 from hierbayes.cross_validation.loo import grouping_factor, logo, loo
 from hierbayes.design import check_same_response
 from hierbayes.errors import ComparisonWarning, DataError, HierbayesError, ParetoWarning
-from hierbayes.estimates import Posterior
+from hierbayes.estimates import FamilyPosterior, Posterior, Sampled
 
 if TYPE_CHECKING:
     from arviz_stats.utils import ELPDData
+
+    from hierbayes.cross_validation.elpd import ELPD
 
 TARGETS = ("row", "group")
 OF_PARTS = {"elpd", "se", "elpd_diff", "dse", "p_worse", "p_better"}
@@ -35,7 +38,7 @@ PLAIN = "pseudo-bma"
 
 
 def compare(
-    models: Mapping[str, Posterior | ELPDData],
+    models: Mapping[str, Sampled | ELPDData],
     target: str | None = None,
     group: str | None = None,
     joint: bool = False,
@@ -45,7 +48,7 @@ def compare(
 
     Parameters
     ----------
-    models : mapping of str to Fit or ELPDData
+    models : mapping of str to Fit, FamilyFit or ELPDData
         At least two: fits, or what `Fit.loo`, `Fit.logo`, `Fit.reloo` or `Fit.kfold` returned.
     target : {"row", "group"}, optional
         What a fit has to predict: a new row of a known group (`Fit.loo`, the default), or a new group (`Fit.logo`).
@@ -94,14 +97,14 @@ def compare(
         raise ValueError("group= and joint= go with target='group'")
     import arviz as az
 
-    fits = {name: model for name, model in models.items() if isinstance(model, Posterior)}
+    fits = {name: model for name, model in models.items() if isinstance(model, (Posterior, FamilyPosterior))}
     _check_same_data(fits, target, group)
     for name, model in models.items():
         if name not in fits:
             _check_target(name, model, target, group, joint)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ParetoWarning)  # said below, by model
-        scored = {name: logo(fit, group, joint) if target == "group" else loo(fit) for name, fit in fits.items()}
+        scored = {name: _scored(fit, target, group, joint) for name, fit in fits.items()}
     elpds: dict[str, Any] = {name: scored.get(name, model) for name, model in models.items()}
     _check_same_target(elpds)
     table: pd.DataFrame = az.compare(elpds, **options)
@@ -117,17 +120,33 @@ def compare(
     return table
 
 
-def _check_same_data(fits: Mapping[str, Posterior], target: str | None, group: str | None) -> None:
+def _scored(fit: Posterior | FamilyPosterior, target: str | None, group: str | None, joint: bool) -> ELPD:
+    """Leave out rows or groups."""
+    if isinstance(fit, FamilyPosterior):
+        return family_loo.logo(fit, group, joint) if target == "group" else family_loo.loo(fit)
+    return logo(fit, group, joint) if target == "group" else loo(fit)
+
+
+def _check_same_data(fits: Mapping[str, Sampled], target: str | None, group: str | None) -> None:
     """Refuse fits of different rows, responses or, where groups are left out, groups."""
     for (first, one), (second, other) in _pairs(fits):
         check_same_response(one.design, other.design, (first, second))
+        _check_same_trials(one, other, (first, second))
         if target == "group" and not np.array_equal(_groups(one, group), _groups(other, group)):
             raise DataError(
                 f"{first!r} and {second!r} have different groups, so that leaving one out means different things."
             )
 
 
-def _groups(fit: Posterior, group: str | None) -> np.ndarray:
+def _check_same_trials(one: Sampled, other: Sampled, called: tuple[str, str]) -> None:
+    """Refuse successes among different numbers of trials; a plain response counts as one trial a row."""
+    trials = [np.ones(fit.design.n) if fit.design.trials is None else fit.design.trials for fit in (one, other)]
+    binary = [fit.design.family.name == "bernoulli" or fit.design.trials is not None for fit in (one, other)]
+    if all(binary) and not np.array_equal(trials[0], trials[1]):
+        raise DataError(f"{called[0]!r} and {called[1]!r} do not have the same number of trials row by row.")
+
+
+def _groups(fit: Sampled, group: str | None) -> np.ndarray:
     factor = grouping_factor(fit, group)
     return factor.levels.astype(str)[factor.codes]
 

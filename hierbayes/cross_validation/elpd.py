@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import xarray as xr
 from arviz_stats.utils import ELPDDataLOO
 from numpy.typing import ArrayLike
 
@@ -65,6 +66,9 @@ class ELPD(ELPDDataLOO):
         `standard_error`. None where each score is a part of its own.
     source : Source or None
         The fit that was scored.
+    integrated : (items,) array of str, or None
+        Where some scores were made by integrating random effects and others were not: the grouping factor whose
+        effects were, empty where none were.
     note : str
         The same in words.
     **more
@@ -77,6 +81,7 @@ class ELPD(ELPDDataLOO):
     conditional: bool = False
     part: np.ndarray | None = None
     source: Source | None = None
+    integrated: xr.DataArray | None = None
     note: str
 
     @property

@@ -36,7 +36,7 @@ from hierbayes.cross_validation.psis import Smoothed, good_k, smooth
 from hierbayes.cross_validation.source import source
 from hierbayes.design import Factor
 from hierbayes.errors import HierbayesError, ParetoWarning
-from hierbayes.estimates import Posterior
+from hierbayes.estimates import Posterior, Sampled
 from hierbayes.progress import bar
 from hierbayes.threads import parts
 
@@ -81,7 +81,7 @@ def loo(fit: Posterior, conditional: bool = False, refine: bool = True) -> ELPD:
             else "Each row is left out and predicted from all others, fixed effects integrated."
         )
     coords = {names.ROW: np.arange(fit.design.n)}
-    return _result(fit, found, found.k, coords, "rows", target=ROW, conditional=conditional, note=note)
+    return result(fit, found, found.k, coords, "rows", target=ROW, conditional=conditional, note=note)
 
 
 def logo(fit: Posterior, group: str | None = None, joint: bool = False, refine: bool = True) -> ELPD:
@@ -102,7 +102,7 @@ def logo(fit: Posterior, group: str | None = None, joint: bool = False, refine: 
     coords = {names.ROW: np.arange(fit.design.n)}
     if joint:
         coords = {names.levels_dim(factor.name): factor.levels.astype(str)}
-    return _result(
+    return result(
         fit,
         found if joint else of_rows,
         found.k,
@@ -165,7 +165,7 @@ def loo_pit(fit: Posterior, refine: bool = True) -> xr.DataArray:
             z, log_p = _standardised(fit, rows, *predictive.predict(rows, strict=False))
             better, log_weights = _again(fit, found, rows, log_p, more)
             pit[rows[better]] = (np.exp(log_weights[better]) * ndtr(z[better])).sum(axis=1)
-    _warn(fit, found.k, "rows", "transforms", "fit.loo().pareto_k tells which", stacklevel=4)
+    warn_of_high_k(fit, found.k, "rows", "transforms", "fit.loo().pareto_k tells which", stacklevel=4)
     return xr.DataArray(pit, {names.ROW: np.arange(n)}, name=fit.design.response)
 
 
@@ -193,7 +193,7 @@ def log_likelihood(fit: Posterior, target: Target = "row", group: str | None = N
         coords: dict[str, np.ndarray] = {names.levels_dim(factor.name): factor.levels.astype(str)}
         sizes = np.bincount(factor.codes, minlength=len(factor.levels))
         groups["observed_data"] = xr.Dataset({"rows": (list(coords), sizes)}, coords)
-        groups["log_likelihood"] = xr.Dataset({response: _of_draws(fit, values, coords)})
+        groups["log_likelihood"] = xr.Dataset({response: of_draws(fit, values, coords)})
         return xr.DataTree.from_dict(groups)
     coords = {names.ROW: np.arange(n)}
     values, replicated = np.empty((n, len(fit.thetas))), np.empty((n, len(fit.thetas)))
@@ -203,12 +203,12 @@ def log_likelihood(fit: Posterior, target: Target = "row", group: str | None = N
         values[rows] = _standardised(fit, rows, mean, sd)[1]
         replicated[rows] = mean + sd * rng.standard_normal(mean.shape)
     groups["observed_data"] = xr.Dataset({response: (list(coords), fit.design.y)}, coords)
-    groups["log_likelihood"] = xr.Dataset({response: _of_draws(fit, values, coords)})
-    groups["posterior_predictive"] = xr.Dataset({response: _of_draws(fit, replicated, coords)})
+    groups["log_likelihood"] = xr.Dataset({response: of_draws(fit, values, coords)})
+    groups["posterior_predictive"] = xr.Dataset({response: of_draws(fit, replicated, coords)})
     return xr.DataTree.from_dict(groups)
 
 
-def grouping_factor(fit: Posterior, group: str | None) -> Factor:
+def grouping_factor(fit: Sampled, group: str | None) -> Factor:
     """The factor of that name, or the only one.
 
     Raises
@@ -231,7 +231,7 @@ def grouping_factor(fit: Posterior, group: str | None) -> Factor:
     return fit.design.grouping_factor(group)
 
 
-def relative_efficiency(fit: Posterior) -> float:
+def relative_efficiency(fit: Sampled) -> float:
     """Effective over actual number of draws, on average over the parameters, as ArviZ takes it."""
     import arviz_stats  # noqa: F401  registers the accessor
 
@@ -400,7 +400,7 @@ def _gather(fit: Posterior, chunks: Iterator[tuple[np.ndarray, np.ndarray]], n: 
     return Smoothed(elpd, lpd, k, weights if keep else None)
 
 
-def _of_draws(fit: Posterior, values: np.ndarray, coords: dict[str, np.ndarray]) -> xr.DataArray:
+def of_draws(fit: Sampled, values: np.ndarray, coords: dict[str, np.ndarray]) -> xr.DataArray:
     """(items, draws) as an array of chains, draws and items."""
     posterior = fit.posterior
     sample = {name: posterior[name].to_numpy() for name in (names.CHAIN, names.DRAW)}
@@ -408,8 +408,8 @@ def _of_draws(fit: Posterior, values: np.ndarray, coords: dict[str, np.ndarray])
     return xr.DataArray(values.T.reshape(*shape, -1), sample | coords, [*sample, *coords])
 
 
-def _result(
-    fit: Posterior,
+def result(
+    fit: Sampled,
     found: Smoothed,
     k: np.ndarray,
     coords: dict[str, np.ndarray],
@@ -419,13 +419,13 @@ def _result(
     """Put together what ArviZ wants to see, and warn where it is not to be trusted."""
     from hierbayes.cross_validation.elpd import ELPD, standard_error
 
-    draws, n = len(fit.thetas), len(found.elpd)
-    advice = (
+    draws, n = fit.n_draws, len(found.elpd)
+    advice = more.pop("advice", None) or (
         "fit.loo() without conditional=True integrates the random effects"
         if more.get("conditional")
         else "fit.reloo() refits without exactly these"
     )
-    high = _warn(fit, k, what, "scores", advice, stacklevel=5)
+    high = warn_of_high_k(fit, k, what, "scores", advice, stacklevel=5)
     return ELPD(
         elpd=float(found.elpd.sum()),
         se=standard_error(found.elpd, more.get("part")),
@@ -437,15 +437,15 @@ def _result(
         good_k=good_k(draws),
         elpd_i=xr.DataArray(found.elpd, coords, list(coords), name=fit.design.response),
         pareto_k=xr.DataArray(found.k, coords, list(coords), name="pareto_k"),
-        log_weights=None if found.log_weights is None else _of_draws(fit, found.log_weights, coords),  # type: ignore[arg-type]
+        log_weights=None if found.log_weights is None else of_draws(fit, found.log_weights, coords),  # type: ignore[arg-type]
         source=source(fit),
         **more,
     )
 
 
-def _warn(fit: Posterior, k: np.ndarray, what: str, made: str, advice: str, stacklevel: int) -> bool:
+def warn_of_high_k(fit: Sampled, k: np.ndarray, what: str, made: str, advice: str, stacklevel: int) -> bool:
     """Warn where importance sampling is not to be trusted; whether it is not."""
-    limit = good_k(len(fit.thetas))
+    limit = good_k(fit.n_draws)
     high = k > limit
     if high.any():
         warnings.warn(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hierbayes.estimates import Posterior
+from hierbayes.estimates import Posterior, Sampled
 
 
 @dataclass(frozen=True)
@@ -35,19 +35,20 @@ class Source:
         return (self.rows, self.data) == (other.rows, other.data)
 
 
-def source(fit: Posterior) -> Source:
+def source(fit: Sampled) -> Source:
     """Describe a fit.
 
     Parameters
     ----------
-    fit : Posterior
+    fit : Sampled
 
     Returns
     -------
     Source
     """
     design = fit.design
-    return Source(design.n, design.response, _digest(design.y), _digest(fit.thetas))
+    draws = fit.thetas if isinstance(fit, Posterior) else fit.parameter_draws().to_numpy()
+    return Source(design.n, design.response, _digest(design.y), _digest(draws))
 
 
 def _digest(values: np.ndarray) -> str:

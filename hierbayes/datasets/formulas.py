@@ -1,9 +1,8 @@
-"""A formula for every example data set that this version can fit, and the reason where there is none."""
+"""A formula for every example data set, and the family of its response."""
 
 from __future__ import annotations
 
-from ..errors import FormulaError
-from .registry import REGISTRY
+from ..errors import FormulaError, suggest
 
 FORMULAS = {
     "sleepstudy": "Reaction ~ Days + (Days | Subject)",
@@ -24,13 +23,12 @@ FORMULAS = {
     "power_study": "y ~ X + (1 | subject)",
     "score_parentedu_byclass": "score ~ edu + (edu | classroom)",
     "rat_pup": "weight ~ treatment + sex + litsize + (1 | litter)",
+    "cbpp": "p(incidence, size) ~ period + (1 | herd)",
 }
-"""By the name of the data set; a Gaussian response each."""
+"""By the name of the data set."""
 
-REASONS = {
-    "cbpp": "has binomial counts, and this version fits Gaussian responses",
-}
-"""Why the other data sets have no formula."""
+FAMILIES = {"cbpp": "binomial"}
+"""Families of the responses that are not Gaussian."""
 
 
 def default_formula(name: str) -> str:
@@ -55,10 +53,26 @@ def default_formula(name: str) -> str:
     >>> default_formula("sleepstudy")
     'Reaction ~ Days + (Days | Subject)'
     """
-    if name in FORMULAS:
-        return FORMULAS[name]
-    columns = ", ".join(REGISTRY[name].columns)
-    raise FormulaError(
-        f"The data set {name!r} {REASONS.get(name, 'has no formula of its own')}; give a formula with a "
-        f"numeric response from its columns {columns}."
-    )
+    if name not in FORMULAS:
+        raise FormulaError(f"The data set {name!r} has no formula of its own. {suggest(name, FORMULAS)}")
+    return FORMULAS[name]
+
+
+def default_family(name: str) -> str:
+    """Return the family of the response in that formula.
+
+    Parameters
+    ----------
+    name : str
+        Of a data set in the registry.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> default_family("sleepstudy"), default_family("cbpp")
+    ('gaussian', 'binomial')
+    """
+    return FAMILIES.get(name, "gaussian")

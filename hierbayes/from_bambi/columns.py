@@ -71,25 +71,18 @@ def read_design(
     labels = rows.index.to_numpy()
     rows = rows.reset_index(drop=True)
     environment = Environment([{**transformations(family), **namespace}])
-    fixed = describe(f"{formula.bambi} + 1" if family.ordinal else formula.bambi, formula.text)
-    fixed.group_terms = []
-    # a of a/x is one object in both of its terms, and would take its coding, and its labels, from the second
-    fixed.common_terms = [copy.deepcopy(term) for term in fixed.common_terms]
-    blocks = _blocks(formula)
-    with _speaking_of(formula):
-        matrices = DesignMatrices(fixed, rows, environment)
+    blocks = blocks_of(formula)
+    matrices = evaluate_fixed(formula, rows, environment, family)
     if family.exact:
         response = Response(_response(matrices.response), None, None, None)
     else:
-        response = read_response(formula.left, rows, family, namespace)
+        response = read_response(formula.left, matrices.response, rows, family, namespace)
     terms, columns, offsets = [], [], []
-    for term in matrices.common.terms.values() if matrices.common is not None else []:
+    for term in fixed_terms(matrices, family):
         if term.kind == "offset":
             offsets.append(np.broadcast_to(np.asarray(term.data, dtype=float).reshape(-1), (len(rows),)))
             _check_finite(offsets[-1][:, None], [term.name])
             continue
-        if family.ordinal and isinstance(term, Intercept):
-            continue  # it was there for the coding of categories; thresholds take its place
         term_, X_ = _columns(term)
         terms.append(term_)
         columns.append(X_)
@@ -106,7 +99,7 @@ def read_design(
         n_dropped=len(data) - len(rows),
         dropped_columns=incomplete,
         offset=np.sum(offsets, axis=0) if offsets else None,
-        weights=_precision(rows, weights, se),
+        weights=precision(rows, weights, se),
         sigma=None if se is None else 1.0,
         residual=None if structure is None else structure.read(rows),
         row_labels=labels,
@@ -120,7 +113,24 @@ def read_design(
     return rows, design
 
 
-def _precision(rows: pd.DataFrame, weights: str | None, se: str | None) -> np.ndarray | None:
+def evaluate_fixed(formula: Formula, rows: pd.DataFrame, environment: Environment, family: Family) -> DesignMatrices:
+    """What formulae makes of the response and the fixed effects."""
+    fixed = describe(f"{formula.bambi} + 1" if family.ordinal else formula.bambi, formula.text)
+    fixed.group_terms = []
+    # a of a/x is one object in both of its terms, and would take its coding, and its labels, from the second
+    fixed.common_terms = [copy.deepcopy(term) for term in fixed.common_terms]
+    with _speaking_of(formula):
+        return DesignMatrices(fixed, rows, environment)
+
+
+def fixed_terms(matrices: DesignMatrices, family: Family) -> list[Any]:
+    """The terms of the fixed effects, offsets among them, in order."""
+    terms = [] if matrices.common is None else list(matrices.common.terms.values())
+    # the intercept of an ordinal model was there for the coding of categories; thresholds take its place
+    return [term for term in terms if not (family.ordinal and isinstance(term, Intercept))]
+
+
+def precision(rows: pd.DataFrame, weights: str | None, se: str | None) -> np.ndarray | None:
     """Precision weights of the rows, from weights or from standard errors."""
     for column, what in ((weights, "weight"), (se, "standard error")):
         if column is not None:
@@ -201,7 +211,7 @@ def _check_finite(columns: np.ndarray, labels: list[str]) -> None:
         )
 
 
-def _blocks(formula: Formula) -> list[tuple[bool, list[Any]]]:
+def blocks_of(formula: Formula) -> list[tuple[bool, list[Any]]]:
     """Blocks of the formula, those of one grouping factor together."""
     seen: list[str] = []
     for _, terms in formula.blocks:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from hierbayes.errors import DataError, FormulaError, suggest
+from hierbayes.errors import DataError, FormulaError, HierbayesWarning, suggest
 from hierbayes.family import GAUSSIAN, Family
 from hierbayes.from_bambi.bambi_model import make_bambi
+from hierbayes.from_bambi.formula import WRAPPERS
 
 COUNT, POSITIVE, NONNEGATIVE, UNIT, ANGLE = "count", "positive", "nonnegative", "unit", "angle"
 RANGES = {
@@ -43,6 +46,8 @@ SUPPORTS = {
     "vonmises": ANGLE,
 }
 """The range of the response of each family that has one."""
+OBSERVED = tuple(f"is_{wrapper}" for wrapper in WRAPPERS)
+"""What Bambi asks of a response term that is not plain."""
 
 
 def read_family(name: str, link: str | None = None, wrapper: str = "plain") -> Family:
@@ -134,17 +139,62 @@ def skeleton(
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # Bambi's, on other spellings of the response
-        return make_bambi(f"{left} ~ {right}", rows, dict(priors), namespace, True, family)
+        model = make_bambi(f"{left} ~ {right}", rows, with_order(priors, family), namespace, True, family)
+    if family.response != "plain" and model.scaler.response_std != 1.0:
+        # Bambi takes bounds, statuses and weights into the mean and the spread of the response
+        y = model.response_term.data[:, 0]
+        model.scaler.response_mean, model.scaler.response_std = y.mean(), y.std()
+        model.scaler.scale()
+    return model
 
 
-def read_response(left: str, rows: pd.DataFrame, family: Family, namespace: Mapping[str, Any]) -> Response:
+def without_order(priors: Mapping[str, Any], family: Family) -> dict[str, Any]:
+    """The priors; that the thresholds of a cumulative family increase goes without saying."""
+    found = dict(priors)
+    given = found.get("threshold")
+    if family.name == "cumulative" and "transform" in getattr(given, "args", {}):
+        found["threshold"] = copy.deepcopy(given)
+        del found["threshold"].args["transform"]
+    return found
+
+
+def with_order(priors: Mapping[str, Any], family: Family) -> dict[str, Any]:
+    """The priors, those of thresholds on cumulative probabilities restricted to increasing ones."""
+    found = dict(priors)
+    given: Any = found.get("threshold")
+    if family.name == "cumulative" and hasattr(given, "args") and "transform" not in given.args:
+        import pymc as pm
+
+        found["threshold"] = copy.deepcopy(given)
+        found["threshold"].args["transform"] = pm.distributions.transforms.ordered
+    return found
+
+
+def read_response(
+    left: str, matrix: Any, rows: pd.DataFrame, family: Family, namespace: Mapping[str, Any]
+) -> Response:
     """Evaluate the left side of a formula for its family.
+
+    Parameters
+    ----------
+    left : str
+        As the formula spells it.
+    matrix : formulae ResponseMatrix
+        What formulae makes of it.
+    rows : pandas.DataFrame
+    family : Family
+    namespace : mapping
+
+    Returns
+    -------
+    Response
 
     Raises
     ------
     DataError
         If the family cannot have such a response.
     """
+    _check_kind(left, matrix, family)
     try:
         term = skeleton(left, "0" if family.ordinal else "1", rows, family, {}, namespace).response_term
         data = np.asarray(term.data, dtype=float)
@@ -154,27 +204,64 @@ def read_response(left: str, rows: pd.DataFrame, family: Family, namespace: Mapp
     trials = None
     y = data[:, 0] if family.response != "plain" else data
     if family.with_trials:
-        if data.ndim != 2 or data.shape[1] != 2:
+        y, trials = data.T
+    outcomes = next(((str(dim), tuple(map(str, labels))) for dim, labels in term.coords.items()), None)
+    if y.ndim > 1 and outcomes is None:
+        raise DataError(f"The response {left} does not suit the family {family.name!r}: it has several columns.")
+    _check_range(left, y, trials, family)
+    if family.response != "plain":
+        _check_observed(left, data, family)
+    return Response(y, trials, tuple(map(str, term.levels)) if family.categorical else None, outcomes)
+
+
+def _check_kind(left: str, matrix: Any, family: Family) -> None:
+    """Refuse text where the family needs numbers, numbers where it needs categories, and so on."""
+    columns = np.asarray(matrix.design_matrix)
+    if family.with_trials:
+        if matrix.kind != "proportion":
             raise DataError(
                 f"The family {family.name!r} needs successes and trials on the left of the formula: "
                 "p(successes, trials) ~ …; for single trials use family='bernoulli'."
             )
-        y, trials = data.T
-    coords = dict(term.coords)
-    categorical = family.ordinal or family.name == "categorical"
-    outcomes = next(((str(dim), tuple(map(str, labels))) for dim, labels in coords.items()), None)
-    if categorical and term.levels is None:
+    elif family.categorical:
+        if matrix.kind != "categoric":
+            raise DataError(
+                f"The response {left} has numbers, and the family {family.name!r} needs categories; convert the "
+                "column to a pandas categorical, with its categories in order."
+            )
+        words = matrix.levels if family.ordinal and not _has_categories(matrix) else ()
+        if len(words) > 1:
+            warnings.warn(
+                f"The categories of {left} are taken in alphabetical order, {' < '.join(map(str, words))}; make the "
+                "column a pandas categorical to choose another.",
+                HierbayesWarning,
+                stacklevel=6,
+            )
+    elif family.name == "bernoulli":
+        if matrix.kind == "categoric" and matrix.levels is not None and len(matrix.levels) > 2:
+            raise DataError(
+                f"The response {left} has {len(matrix.levels)} categories, and the family 'bernoulli' needs two; "
+                f"name the one whose probability is wanted, as in {left}[{str(matrix.levels[0])!r}] ~ …, or use "
+                "family='categorical'."
+            )
+        if matrix.kind != "categoric" and not np.isin(columns, (0, 1)).all():
+            raise DataError(f"The response {left} has numbers other than 0 and 1; family 'bernoulli' has none.")
+    elif matrix.kind == "categoric":
         raise DataError(
-            f"The response {left} has numbers, and the family {family.name!r} needs categories; convert the column "
-            "to a pandas categorical, with its categories in order."
+            f"The response {left} is text or categorical, and the family {family.name!r} needs numbers; convert the "
+            "column to numbers."
         )
-    if not categorical and y.ndim != (2 if outcomes else 1):
+    elif family.multinomial and (columns.ndim != 2 or columns.shape[1] < 2):
         raise DataError(
-            f"The response {left} does not suit the family {family.name!r}: it has "
-            + ("one column; write the counts as counts(a, b, …)." if outcomes else "several columns.")
+            f"The family {family.name!r} needs the counts of two or more categories on the left of the formula: "
+            "counts(a, b, …) ~ …"
         )
-    _check_range(left, y, trials, family)
-    return Response(y, trials, tuple(map(str, term.levels)) if categorical else None, outcomes)
+
+
+def _has_categories(matrix: Any) -> bool:
+    """Whether the categories of a response have an order of their own."""
+    column = matrix.data.get(matrix.name.strip("`"))
+    return column is None or isinstance(column.dtype, pd.CategoricalDtype)
 
 
 def _check_range(left: str, y: np.ndarray, trials: np.ndarray | None, family: Family) -> None:
@@ -183,10 +270,8 @@ def _check_range(left: str, y: np.ndarray, trials: np.ndarray | None, family: Fa
         test, words = RANGES[SUPPORTS[family.name]]
         wrong = ~test(y)
     elif trials is not None:
-        wrong, words = (
-            ~((y >= 0) & (y <= trials) & (y == np.floor(y)) & (trials == np.floor(trials))),
-            ("a whole number between 0 and the number of trials"),
-        )
+        whole = (y == np.floor(y)) & (trials == np.floor(trials))
+        wrong, words = ~(whole & (y >= 0) & (y <= trials)), "a whole number between 0 and the number of trials"
     else:
         wrong, words = ~np.isfinite(y), "a finite number"
     if wrong.any():
@@ -200,12 +285,33 @@ def _check_range(left: str, y: np.ndarray, trials: np.ndarray | None, family: Fa
         raise DataError(f"The response {left} has the same value in every row, so there is nothing to explain.")
 
 
+def _check_observed(left: str, data: np.ndarray, family: Family) -> None:
+    """Refuse responses outside their bounds, and censoring that PyMC does not know."""
+    if family.response == "censored" and data.shape[1] > 2:
+        raise DataError(f"The response {left} is interval-censored; PyMC knows left and right censoring only.")
+    if family.response in {"truncated", "constrained"}:
+        y, lower, upper = data.T
+        outside = np.flatnonzero((y < lower) | (y > upper))
+        if outside.size:
+            row = outside[0]
+            raise DataError(
+                f"The response {left} is {y[row]:g} in row {row} (counting from 0) of the rows used, outside of its "
+                f"bounds {lower[row]:g} and {upper[row]:g}."
+            )
+
+
 def observed(term: Any, rows: pd.DataFrame) -> np.ndarray:
     """The response of other rows, as the response term of a `skeleton` takes it."""
     return np.asarray(term.evaluate_new_data(rows))
 
 
-def respond(model: Any, eta: Any, auxiliary: Mapping[str, Any] | None = None, data: np.ndarray | None = None) -> Any:
+def respond(
+    model: Any,
+    eta: Any,
+    auxiliary: Mapping[str, Any] | None = None,
+    data: np.ndarray | None = None,
+    plain: bool = False,
+) -> Any:
     """Add the response to the PyMC model on the stack, by Bambi's own code.
 
     Parameters
@@ -218,6 +324,8 @@ def respond(model: Any, eta: Any, auxiliary: Mapping[str, Any] | None = None, da
         Values of the other parameters; by default they become variables with their priors.
     data : array, optional
         The response in Bambi's form, instead of that of the model.
+    plain : bool, default False
+        Whether the data are plain responses, however those of the model are observed.
 
     Returns
     -------
@@ -225,8 +333,9 @@ def respond(model: Any, eta: Any, auxiliary: Mapping[str, Any] | None = None, da
         The observed response.
     """
     import pymc as pm
-    from bambi.backend.model_components import ConstantComponent, DistributionalComponent, ResponseComponent
+    from bambi.backend.model_components import ConstantComponent, DistributionalComponent
     from bambi.backend.pymc import PyMCModel
+    from bambi.backend.terms import ResponseTerm
 
     backend = PyMCModel()
     backend.model = pm.modelcontext(None)
@@ -241,16 +350,58 @@ def respond(model: Any, eta: Any, auxiliary: Mapping[str, Any] | None = None, da
     parent = DistributionalComponent(model.parameters[model.family.likelihood.parent])
     parent.output = eta
     backend.components[parent.component.name] = parent
-    ResponseComponent(term if data is None else _Instead(term, data)).build(backend, model)
+    observed = term if data is None else _Instead(term, data, plain)
+    response = ResponseTerm(observed, model.family)
+    if observed.is_weighted:
+        response.build_distribution = partial(_weighted, response)
+    response.build(backend, model)
     return backend.model[term.name]
 
 
-class _Instead:
-    """A response term with other data."""
+def _weighted(response: Any, kwargs: dict[str, Any], backend: Any) -> Any:
+    """The response with its log density multiplied by the weights.
 
-    def __init__(self, term: Any, data: np.ndarray) -> None:
+    Bambi hands the parameters of the distribution over by position, where those of the gamma, the negative binomial
+    or Student's t are others than it means.
+    """
+    import pymc as pm
+    from bambi.backend.utils import get_distribution_from_likelihood
+
+    family = response.family
+    distribution = get_distribution_from_likelihood(family.likelihood)
+    if hasattr(family, "transform_backend_kwargs"):
+        kwargs = family.transform_backend_kwargs(kwargs)
+    y, weights = np.asarray(kwargs.pop("observed"), dtype=float).T
+    dims = kwargs.pop("dims")
+    names = list(kwargs)
+
+    def made(*parameters: Any, size: Any = None) -> Any:
+        return distribution.dist(**dict(zip(names, parameters, strict=True)), size=size)
+
+    def log_density(value: Any, *parameters: Any) -> Any:
+        return weights * pm.logp(made(*parameters), value)
+
+    def random(*parameters: Any) -> Any:
+        return made(*parameters[:-1], size=parameters[-1])
+
+    return pm.CustomDist(
+        response.name,
+        *kwargs.values(),
+        logp=log_density,
+        dist=random,
+        observed=y,
+        dims=dims,
+        class_name=f"Weighted{distribution.__name__}",
+    )
+
+
+class _Instead:
+    """A response term with other data, which may be plain although those of the term are not."""
+
+    def __init__(self, term: Any, data: np.ndarray, plain: bool) -> None:
         self._term = term
         self.data = data
+        self._plain = plain
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._term, name)
+        return False if self._plain and name in OBSERVED else getattr(self._term, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Mapping
 from types import SimpleNamespace
@@ -64,7 +65,6 @@ def read_priors(design: Design, fixed: Any, priors: Mapping[str, Any], centered:
         For a prior that names no term, or that this model cannot honour.
     """
     from bambi.model_components import prepare_prior
-    from bambi.priors.scaler import PriorScaler
 
     component = fixed.parameters[design.family.parent]
     coefficients: list[Prior] = []
@@ -79,7 +79,7 @@ def read_priors(design: Design, fixed: Any, priors: Mapping[str, Any], centered:
 
     sds: list[Prior] = []
     etas: list[float] = []
-    scaler = PriorScaler(fixed)
+    scaler = copy.copy(fixed.scaler)
     for part in design.parts:
         block, factor = part.block, part.factor.name
         slopes = {term.name for other in design.parts_of(part.factor) for term in other.block.terms}
@@ -154,6 +154,8 @@ def skeleton_of(
 def _auxiliary(name: str, prior: Any, design: Design) -> tuple[Prior, ...] | float:
     """Priors of the entries of one further parameter of a family, or the number it is held at."""
     if isinstance(prior, (int, float)):
+        if name not in {"threshold", "psi"} and not prior > 0:
+            raise PriorError(f"{name!r} is fixed to {prior}; it must be positive.")
         return float(prior)
     width = len(design.categories) - 1 if design.family.ordinal and design.categories is not None else 1
     args = {key: value for key, value in prior.args.items() if key != "transform"}  # of ordered thresholds
@@ -235,7 +237,7 @@ def _check_distribution(name: str, prior: Prior, positive: bool) -> None:
         issubclass(known, (PositiveContinuous, UnitContinuous, pm.Pareto)) or prior.args.get("lower", -1.0) >= 0
     ):
         raise PriorError(
-            f"The prior of {name!r}, {prior}, allows negative numbers; a standard deviation needs one such as "
+            f"The prior of {name!r}, {prior}, allows negative numbers; {name!r} is positive, so give one such as "
             "HalfNormal."
         )
 

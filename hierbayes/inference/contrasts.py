@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from hierbayes.estimates import Estimate, checked
+from hierbayes.estimates import FIXED, TIDY, Estimate, Maximum, checked
 from hierbayes.inference.hypotheses import Contrasts, contrast_matrix, term_hypotheses
 from hierbayes.inference.kenward_roger import kenward_roger
 from hierbayes.inference.satterthwaite import satterthwaite, z_test
@@ -69,13 +69,13 @@ def inference(fit: Estimate, df: Df = "satterthwaite") -> Inference:
 
 
 def t_tests(
-    fit: Estimate, by: Inference, weights: Contrasts, rhs: float | ArrayLike = 0.0, conf_level: float = 0.95
+    fit: Maximum, by: Inference, weights: Contrasts, rhs: float | ArrayLike = 0.0, conf_level: float = 0.95
 ) -> pd.DataFrame:
     """Test contrasts one by one.
 
     Parameters
     ----------
-    fit : Estimate
+    fit : Maximum
     by : Inference
     weights : Contrasts
     rhs : float or (contrasts,) array
@@ -91,14 +91,37 @@ def t_tests(
     return _t_table(fit, by, names, L, _sides(rhs, names), conf_level)
 
 
-def coefficient_tests(fit: Estimate, by: Inference, conf_level: float = 0.95) -> pd.DataFrame:
+def coefficient_tests(fit: Maximum, by: Inference, conf_level: float = 0.95) -> pd.DataFrame:
     """Test every fixed effect; columns as of `t_tests`."""
-    p = fit.moments.p
+    p = len(fit.design.labels)
     return _t_table(fit, by, fit.design.labels, np.eye(p), np.zeros(p), conf_level)
 
 
+def tidy_table(fit: Maximum, by: Inference, conf_level: float = 0.95) -> pd.DataFrame:
+    """Tests of the fixed effects and Wald intervals of all other parameters.
+
+    Parameters
+    ----------
+    fit : Maximum
+    by : Inference
+    conf_level : float, default 0.95
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns `hierbayes.estimates.TIDY`.
+    """
+    z = stats.norm.ppf(0.5 + 0.5 * checked(conf_level))
+    tested = coefficient_tests(fit, by, conf_level).drop(columns="rhs")
+    rows: list[tuple] = [(FIXED, np.nan, *row) for row in tested.itertuples(index=False, name=None)]
+    variances = list(fit.parameter_values.items())[len(fit.fixef) :]
+    for (key, value), (se, low, high) in zip(variances, fit.wald.intervals(z), strict=True):
+        rows.append((*key, value, se, *[np.nan] * 3, low, high))
+    return pd.DataFrame(rows, columns=TIDY)
+
+
 def _t_table(
-    fit: Estimate, by: Inference, names: list[str], L: np.ndarray, rhs: np.ndarray, conf_level: float
+    fit: Maximum, by: Inference, names: list[str], L: np.ndarray, rhs: np.ndarray, conf_level: float
 ) -> pd.DataFrame:
     upper = 0.5 + 0.5 * checked(conf_level)
     rows = []
@@ -121,12 +144,12 @@ def _sides(rhs: float | ArrayLike, names: list[str]) -> np.ndarray:
     return sides
 
 
-def joint_test(fit: Estimate, by: Inference, weights: Contrasts, rhs: float | ArrayLike = 0.0) -> pd.DataFrame:
+def joint_test(fit: Maximum, by: Inference, weights: Contrasts, rhs: float | ArrayLike = 0.0) -> pd.DataFrame:
     """Test contrasts together.
 
     Parameters
     ----------
-    fit : Estimate
+    fit : Maximum
     by : Inference
     weights : Contrasts
         Combinations of others are left out.
@@ -146,12 +169,12 @@ def joint_test(fit: Estimate, by: Inference, weights: Contrasts, rhs: float | Ar
     return pd.DataFrame([_f_test(fit, by, names, L, _sides(rhs, names))], columns=F_TESTS)
 
 
-def anova(fit: Estimate, by: Inference) -> pd.DataFrame:
+def anova(fit: Maximum, by: Inference) -> pd.DataFrame:
     """Test every term of the formula; see `hierbayes.inference.hypotheses` for what is tested.
 
     Parameters
     ----------
-    fit : Estimate
+    fit : Maximum
     by : Inference
 
     Returns
@@ -167,7 +190,7 @@ def anova(fit: Estimate, by: Inference) -> pd.DataFrame:
 
 
 def _f_test(
-    fit: Estimate, by: Inference, names: list[str], L: np.ndarray, rhs: np.ndarray
+    fit: Maximum, by: Inference, names: list[str], L: np.ndarray, rhs: np.ndarray
 ) -> tuple[int, float, float, float]:
     """Numerator and denominator degrees of freedom, F, p."""
     kept = _independent(fit, names, L, rhs)
@@ -178,7 +201,7 @@ def _f_test(
     return q, df, F, float(p_value)
 
 
-def _independent(fit: Estimate, names: list[str], L: np.ndarray, rhs: np.ndarray) -> list[int]:
+def _independent(fit: Maximum, names: list[str], L: np.ndarray, rhs: np.ndarray) -> list[int]:
     """Contrasts that are no combinations of those before them."""
     half = L @ np.linalg.cholesky(fit.vcov)
     half /= np.sqrt((half**2).sum(axis=1))[:, None]

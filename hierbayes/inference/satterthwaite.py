@@ -20,6 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from hierbayes.estimates import Estimate
 from hierbayes.inference.curvature import Curvature
@@ -106,6 +107,12 @@ def z_test(fit: Estimate) -> Satterthwaite:
     m = fit.moments
     half = np.linalg.inv(fit.optimum.chol.T) * fit.optimum.sigma
     return Satterthwaite(m.scale * np.linalg.inv(m.R), half @ half.T, np.zeros((0, m.p, m.p)))
+
+
+def normal_tests(vcov: pd.DataFrame) -> Satterthwaite:
+    """Take the covariance matrix (p, p) of the fixed effects as it is: infinite degrees of freedom."""
+    p = len(vcov)
+    return Satterthwaite(np.eye(p), vcov.to_numpy(), np.zeros((0, p, p)))
 
 
 def _pooled(df: np.ndarray) -> float:

@@ -1,8 +1,9 @@
-"""What partial pooling does to each level: from its own estimate to the REML BLUP and the posterior."""
+"""What partial pooling does to each level: from its own estimate to its BLUP or mode and to the posterior."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from matplotlib.colors import LinearSegmentedColormap, LogNorm
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from .style import INK, NO_POOLING, POSTERIOR, REML, WIDTH, few_ticks, handles, legend, look, tidy_axes
+from .style import INK, NO_POOLING, POSTERIOR, REML, WIDTH, Mark, few_ticks, handles, legend, look, tidy_axes
 
 MANY = 60
 """With more levels than this, a cloud of points replaces one line a level."""
@@ -22,32 +23,36 @@ ACROSS = 3
 """Panels beside each other."""
 
 
-def shrinkage_figure(table: pd.DataFrame, factor: str) -> Figure:
-    """Draw the effects of every level without pooling, by REML and in the posterior.
+def shrinkage_figure(table: pd.DataFrame, factor: str, method: str = REML.label, effect: str = "BLUP") -> Figure:
+    """Draw the effects of every level without pooling, by REML or ML and in the posterior.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        Of `hierbayes.partial_pooling.shrinkage.shrinkage`.
+        Of `hierbayes.partial_pooling.shrinkage.shrinkage`; what the columns ``no_pooling`` and ``blup`` would hold is
+        not drawn where they are missing.
     factor : str
         Name of the grouping factor, one of the groups of the table.
+    method, effect : str
+        What the column ``blup`` is by, and what it is.
 
     Returns
     -------
     matplotlib.figure.Figure
         Up to `MANY` levels, one line a level, sorted by the posterior mean of the first effect. Beyond, one row
-        of two panels per effect: pooled against unpooled, and posterior mean against BLUP.
+        of two panels per effect: pooled against unpooled, or the posterior alone without that column, and posterior
+        mean against BLUP.
     """
     table = table[table["group"] == factor]
     effects = list(dict.fromkeys(table["effect"]))
     parts = {effect: table[table["effect"] == effect] for effect in effects}
     with look():
         if len(parts[effects[0]]) > MANY:
-            return _clouds(parts, factor)
-        return _ladder(parts, factor)
+            return _clouds(parts, factor, f"{method} {effect}")
+        return _ladder(parts, factor, replace(REML, label=method))
 
 
-def _ladder(parts: dict[str, pd.DataFrame], factor: str) -> Figure:
+def _ladder(parts: dict[str, pd.DataFrame], factor: str, mark: Mark) -> Figure:
     """One line a level."""
     effects = list(parts)
     order = np.argsort(parts[effects[0]]["mean"].to_numpy(), kind="stable")
@@ -63,8 +68,7 @@ def _ladder(parts: dict[str, pd.DataFrame], factor: str) -> Figure:
     for axes, effect in zip(grid.flat, effects, strict=False):
         part = parts[effect].iloc[order]
         low, high = _window(part)
-        own = part["no_pooling"].to_numpy(dtype=float)
-        blup, mean = part["blup"].to_numpy(dtype=float), part["mean"].to_numpy(dtype=float)
+        own, blup, mean = (_values(part, name) for name in ("no_pooling", "blup", "mean"))
         exists = np.isfinite(own)
         inside = np.clip(own, low, high)
         axes.axvline(0.0, color=INK, linewidth=0.8, zorder=0.6)
@@ -77,7 +81,7 @@ def _ladder(parts: dict[str, pd.DataFrame], factor: str) -> Figure:
         axes.plot(own[shown], y[shown] - 0.16, **NO_POOLING.points(4.6), zorder=2)
         for beyond, marker in ((exists & (own < low), "<"), (exists & (own > high), ">")):
             axes.plot(inside[beyond], y[beyond] - 0.16, **{**NO_POOLING.points(5.0), "marker": marker}, zorder=2)
-        axes.plot(blup, y - 0.16, **REML.points(4.2), zorder=2.2)
+        axes.plot(blup, y - 0.16, **mark.points(4.2), zorder=2.2)
         axes.plot(mean, y + 0.2, **POSTERIOR.points(3.8), zorder=2.4)
         axes.set_title(effect, loc="left")
         axes.set_xlabel("deviation from the average")
@@ -91,16 +95,22 @@ def _ladder(parts: dict[str, pd.DataFrame], factor: str) -> Figure:
         row[0].set_ylabel(factor)
     band = handles(POSTERIOR)
     band[0].set_label("posterior mean and 95% interval")
-    legend(figure, handles(NO_POOLING, REML) + band)
+    known = {"no_pooling": NO_POOLING, "blup": mark}
+    legend(figure, handles(*(known[name] for name in known if name in parts[effects[0]])) + band)
     return figure
+
+
+def _values(part: pd.DataFrame, column: str) -> np.ndarray:
+    """A column of the table, NaN where there is none."""
+    return part[column].to_numpy(dtype=float) if column in part else np.full(len(part), np.nan)
 
 
 def _window(part: pd.DataFrame) -> tuple[float, float]:
     """Range of a panel: all pooled estimates, and estimates without pooling up to three times as far."""
-    pooled = part[["blup", "q2.5", "q97.5"]].to_numpy(dtype=float)
+    pooled = np.concatenate([_values(part, name) for name in ("blup", "q2.5", "q97.5")])
     low, high = float(np.nanmin(pooled)), float(np.nanmax(pooled))
     reach = high - low
-    own = part["no_pooling"].to_numpy(dtype=float)
+    own = _values(part, "no_pooling")
     own = own[np.isfinite(own)]
     if own.size:
         low = min(low, max(float(own.min()), low - reach))
@@ -108,26 +118,47 @@ def _window(part: pd.DataFrame) -> tuple[float, float]:
     return low, high
 
 
-def _clouds(parts: dict[str, pd.DataFrame], factor: str) -> Figure:
-    """Two panels per effect: pooled against unpooled, posterior against BLUP."""
+def _clouds(parts: dict[str, pd.DataFrame], factor: str, blups: str) -> Figure:
+    """Two panels per effect: pooled against unpooled or the posterior by rank, posterior against BLUP."""
     side = 0.5 * WIDTH
     figure = Figure(figsize=(WIDTH, len(parts) * (side - 0.35) + 0.3), layout=ConstrainedLayoutEngine(w_pad=0.1))
     grid = figure.subplots(len(parts), 2, squeeze=False)
     for (left, right), (effect, part) in zip(grid, parts.items(), strict=True):
-        own = part["no_pooling"].to_numpy(dtype=float)
-        blup, mean = part["blup"].to_numpy(dtype=float), part["mean"].to_numpy(dtype=float)
-        exists = np.isfinite(own)
-        low, high = _window(part)
-        beyond = int((exists & ((own < low) | (own > high))).sum())
-        _cloud(left, own[exists], blup[exists], (low, high))
-        left.set_xlabel("no pooling" + (f" ({beyond:,} of {len(part):,} levels are outside)" if beyond else ""))
-        left.set_ylabel("REML BLUP")
+        own, blup, mean = (_values(part, name) for name in ("no_pooling", "blup", "mean"))
+        levels = f"{len(part):,} levels of {factor}"
+        if "no_pooling" in part:
+            exists = np.isfinite(own)
+            low, high = _window(part)
+            beyond = int((exists & ((own < low) | (own > high))).sum())
+            _cloud(left, own[exists], blup[exists], (low, high))
+            left.set_xlabel("no pooling" + (f" ({beyond:,} of {len(part):,} levels are outside)" if beyond else ""))
+            left.set_ylabel(blups)
+            left.set_title(f"{effect}: shrinkage of {levels}", loc="left")
+        else:
+            _ranked(left, part)
+            left.set_title(f"{effect}: {levels}", loc="left")
+        if "blup" not in part:
+            right.set_visible(False)
+            continue
         _cloud(right, blup, mean, (float(min(blup.min(), mean.min())), float(max(blup.max(), mean.max()))))
-        right.set_xlabel("REML BLUP")
+        right.set_xlabel(blups)
         right.set_ylabel("posterior mean")
-        left.set_title(f"{effect}: shrinkage of {len(part):,} levels of {factor}", loc="left")
         right.set_title(f"{effect}: the two inferences", loc="left")
     return figure
+
+
+def _ranked(axes: Axes, part: pd.DataFrame) -> None:
+    """Posterior means in their order, with their intervals as a band."""
+    part = part.sort_values("mean")
+    rank = np.arange(1, len(part) + 1)
+    low, mean, high = (_values(part, name) for name in ("q2.5", "mean", "q97.5"))
+    axes.fill_between(rank, low, high, color=POSTERIOR.color, alpha=0.3, linewidth=0.0)
+    axes.plot(rank, mean, color=POSTERIOR.color, linewidth=1.6)
+    axes.axhline(0.0, color=INK, linewidth=0.7, zorder=0.6)
+    axes.set_xlabel("levels, by posterior mean")
+    axes.set_ylabel("posterior mean and 95% interval")
+    axes.xaxis.set_major_locator(few_ticks(5))
+    tidy_axes(axes, "both")
 
 
 def _cloud(axes: Axes, x: np.ndarray, y: np.ndarray, window: tuple[float, float]) -> None:

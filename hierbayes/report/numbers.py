@@ -97,6 +97,20 @@ def plain(value: float, error: float = math.nan) -> str:
     return show(value, places([value], [error]))
 
 
+def brief(value: float) -> str:
+    """Write one number with three significant digits.
+
+    Examples
+    --------
+    >>> brief(0.37123), brief(12.34), brief(1234.5), brief(2.5e-7), brief(float("inf"))
+    ('0.371', '12.3', '1234', '2.500×10⁻⁷', '—')
+    """
+    if not math.isfinite(value) or value == 0:
+        return show(value, 0)
+    decimals = 2 - _magnitude(abs(value))
+    return show(value, None if decimals > MOST or abs(value) >= LARGE else max(0, decimals))
+
+
 def count(number: int) -> str:
     """Write a whole number with its thousands set apart.
 

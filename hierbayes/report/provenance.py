@@ -17,13 +17,15 @@ from pandas.testing import assert_frame_equal
 
 from hierbayes.datasets import load_data
 from hierbayes.datasets.registry import REGISTRY
+from hierbayes.family import GAUSSIAN
+from hierbayes.from_bambi.families import read_family
 from hierbayes.model import Model
 from hierbayes.parameterization import MARGINAL
 
 from .rows import row_facts
 
 if TYPE_CHECKING:
-    from hierbayes.results import Fit
+    from hierbayes.results import FamilyFit, Fit
 
 ARRAYS = {"(weights)": "weights", "(se)": "se"}
 """Columns of the data that were given to the model as arrays, and the argument that they were given for."""
@@ -70,7 +72,7 @@ class Run:
         return {name: value for name, value in known.items() if value is not None} | self.unusual
 
 
-def run_of(fit: Fit) -> Run:
+def run_of(fit: Fit | FamilyFit) -> Run:
     """Read from a fit how it was sampled.
 
     Parameters
@@ -136,9 +138,16 @@ def known_data(model: Model) -> str | None:
 
 
 def model_arguments(model: Model) -> dict[str, str]:
-    """Arguments of `Model` that say more about the rows: names of columns, and the residual structure."""
-    facts, residual = row_facts(model.design, model.data), model.design.residual
-    found = {"weights": facts.weights, "se": facts.se, "residual": None if residual is None else residual.text}
+    """Arguments of `Model` beside formula and data that are texts: family, link, columns, residual structure."""
+    facts, residual, family = row_facts(model.design, model.data), model.design.residual, model.family
+    usual = read_family(family.name).link
+    found = {
+        "family": None if family.name == GAUSSIAN.name else family.name,
+        "link": None if family.link == usual else family.link,
+        "weights": facts.weights,
+        "se": facts.se,
+        "residual": None if residual is None else residual.text,
+    }
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -151,6 +160,7 @@ def python_code(
     centered: bool,
     level: float,
     arguments: Mapping[str, str],
+    nagq: int = 1,
 ) -> str:
     """Write Python code that makes the report again.
 
@@ -170,6 +180,8 @@ def python_code(
         Of the intervals.
     arguments : mapping of str to str
         Of `model_arguments`.
+    nagq : int
+        Of the report.
 
     Returns
     -------
@@ -199,11 +211,14 @@ def python_code(
     lines.append(f"model = hb.Model({', '.join(given)})")
     lines.append(f"fit = model.fit({', '.join(f'{name}={value!r}' for name, value in run.arguments.items())})")
     closing = ["model", _quoted(path.name), "fit=fit"] + ([f"conf_level={level!r}"] if level != 0.95 else [])
+    closing += [f"nagq={nagq}"] if nagq != 1 else []
     lines.append(f"hb.report({', '.join(closing)})")
     return "\n".join(lines)
 
 
-def command_line(formula: str, source: str | None, run: Run, path: Path, arguments: Mapping[str, str]) -> str:
+def command_line(
+    formula: str, source: str | None, run: Run, path: Path, arguments: Mapping[str, str], nagq: int = 1
+) -> str:
     """Write the command that makes the report again.
 
     Parameters
@@ -215,6 +230,8 @@ def command_line(formula: str, source: str | None, run: Run, path: Path, argumen
     path : pathlib.Path
     arguments : mapping of str to str
         Of `model_arguments`.
+    nagq : int
+        Of the report.
 
     Returns
     -------
@@ -223,6 +240,7 @@ def command_line(formula: str, source: str | None, run: Run, path: Path, argumen
     words = ["hierbayes", "report", source or "DATA.csv", formula]
     for name, value in arguments.items():
         words += [f"--{name}", value]
+    words += ["--nagq", str(nagq)] if nagq != 1 else []
     words += ["-o", path.name]
     for name in ("seed", "chains", "draws", "tune"):
         value = getattr(run, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,16 +18,20 @@ from hierbayes.partial_pooling.shrinkage import finer
 from hierbayes.plots.shrinkage import MANY
 
 from . import provenance
-from .estimates import CORR, RHO, SD, SIGMA, Estimate
+from .estimates import AUXILIARY, CORR, RHO, SD, SIGMA, Estimate
+from .method import REML
 from .numbers import count, joined, places, plain, show, split
 from .rows import mentions, row_facts
-from .symbols import equations, letters, numbering, row_index
+from .scale import arguments, described, event_of, family_of, parameter_words, response_of
+from .symbols import auxiliary_symbols, equations, letters, numbering, parent_symbol, row_index
 
 if TYPE_CHECKING:
     from hierbayes.design import Design, Factor
     from hierbayes.model import Model
     from hierbayes.residual import Residual
-    from hierbayes.results import Fit, RemlFit
+    from hierbayes.results import FamilyFit, Fit, LaplaceFit, RemlFit
+
+    from .method import Method
 
 ALL_LEVELS = 50
 """Up to this many levels the table of group effects is complete."""
@@ -37,6 +42,15 @@ LONG = 20
 KINDS = {
     "Fixed effects": (FIXED,), "Standard deviations": (SD,), "Correlations": (CORR,), "Residual": (SIGMA, RHO),
 }  # fmt: skip
+OWN, PARTIAL, SPREADS = ["no_pooling"], ["blup", "blup_sd", "mean", "sd", "q2.5", "q97.5"], ["blup_sd", "sd"]
+"""Columns of the table of group effects, as far as there are such."""
+WRAPPED = {
+    "censored": "Some responses are censored: known only to lie beyond, or between, the values given.",
+    "truncated": "The response is truncated: rows beyond its bounds cannot have been observed.",
+    "constrained": "The response is constrained: its distribution is cut off at bounds.",
+    "weighted": "Every row has a weight, by which its log likelihood is multiplied.",
+}
+"""Responses that are not observed as they are, in words."""
 
 
 def references(design: Design, data: pd.DataFrame) -> dict[str, str]:
@@ -104,7 +118,9 @@ def data_section(model: Model) -> dict[str, Any]:
     variables = []
     for name in map(str, data.columns):
         values = data[name]
-        if pd.api.types.is_datetime64_any_dtype(values):
+        if design.categories is not None and name == design.response:
+            summary = f"{len(design.categories)} categories: {', '.join(design.categories)}"
+        elif pd.api.types.is_datetime64_any_dtype(values):
             summary = f"from {values.min()} to {values.max()}"
         elif name in texts or name in groups:
             levels = pd.unique(values)
@@ -118,10 +134,11 @@ def data_section(model: Model) -> dict[str, Any]:
             ends = [plain(end) if whole else show(end, digits) for end in (numbers.min(), numbers.max())]
             summary = f"mean {show(numbers.mean(), digits)}, sd {show(sd, digits)}, from {ends[0]} to {ends[1]}"
         variables.append({"name": name, "role": ", ".join(roles[name]), "summary": summary})
-    variables.sort(key=lambda variable: variable["role"] != "response")
+    variables.sort(key=lambda variable: not variable["role"].startswith("response"))
     return {
         "rows": count(design.n),
         "response": design.response,
+        "outcome": _outcome(design, data),
         "factors": [{"name": factor.name, **_sizes(factor.codes)} for factor in design.factors],
         "relations": relations(design.factors),
         "series": None if design.residual is None else _series(design.residual),
@@ -131,6 +148,28 @@ def data_section(model: Model) -> dict[str, Any]:
         "variables": variables,
         "more": design.weights is not None or design.residual is not None,
     }
+
+
+def _outcome(design: Design, data: pd.DataFrame) -> str:
+    """What the values of a response that is not Gaussian are, in a sentence."""
+    y, name = design.y, response_of(design)
+    if design.family.exact:
+        return ""
+    if design.trials is not None:
+        share = y.sum() / design.trials.sum()
+        return f"{plain(y.sum())} successes in {plain(design.trials.sum())} trials, {100 * share:.1f}%."
+    if design.categories is not None:
+        sizes = np.bincount(y.astype(int), minlength=len(design.categories))
+        sign = " < " if design.family.ordinal else ", "
+        listed = sign.join(f"{level} ({size:,})" for level, size in zip(design.categories, sizes, strict=True))
+        order = " ordered" if design.family.ordinal else ""
+        return f"{name} has {len(design.categories)}{order} categories; rows of each: {listed}."
+    if y.ndim > 1:
+        return f"Counts of {name}: {joined([plain(total) for total in y.sum(axis=0)])}."
+    if design.family.name == "bernoulli":
+        return f"{event_of(design, data)} in {count(int(y.sum()))} rows, {100 * y.mean():.1f}%."
+    zeros = int((y == 0).sum())
+    return f"{name} is 0 in {count(zeros)} rows, {zeros / len(y):.1%}." if zeros else ""
 
 
 def _roles(model: Model) -> dict[str, list[str]]:
@@ -149,8 +188,17 @@ def _roles(model: Model) -> dict[str, list[str]]:
             "series of the residuals": design.residual is not None and name in design.residual.name.split(":"),
         }
         roles = [role for role, has in found.items() if has]
-        made[name] = ["response"] if mentions(design.response, name) else roles or ["predictor"]
+        made[name] = [_part_of_response(design, name)] if mentions(design.response, name) else roles or ["predictor"]
     return made
+
+
+def _part_of_response(design: Design, name: str) -> str:
+    """What a column of the response is in it."""
+    if design.family.with_trials:
+        return "response: trials" if mentions(arguments(design.response)[-1], name) else "response: successes"
+    if design.family.response != "plain" and not mentions(response_of(design), name):
+        return f"response: {design.family.response}"
+    return "response"
 
 
 def _sizes(codes: np.ndarray) -> dict[str, Any]:
@@ -230,6 +278,7 @@ def model_section(model: Model) -> dict[str, Any]:
     return {
         "formula": design.formula,
         "response": design.response,
+        "family": None if design.family.exact else _family(model),
         "factors": factors,
         "fixed": [term.name for term in design.terms if term.name != names.INTERCEPT],
         "intercept": design.intercept is not None,
@@ -247,6 +296,25 @@ def model_section(model: Model) -> dict[str, Any]:
             (k, label) for label, k in sorted(number.items(), key=lambda item: item[1]) if label in design.labels
         ],
         "indicators": any("[" in label and label.split("[")[0] in texts for label in number),
+    }
+
+
+def _family(model: Model) -> dict[str, Any]:
+    """Distribution and link of a response that is not Gaussian, in words."""
+    design, family = model.design, model.design.family
+    return {
+        "name": family_of(design),
+        "response": response_of(design),
+        "described": described(design, model.data),
+        "parameter": parameter_words(design, model.data),
+        "link": family.link,
+        "ordinal": family.ordinal,
+        "sequential": family.name == "sratio",
+        "trials": design.trials is not None,
+        "several": "" if design.outcomes is None else "other outcome" if family.link == "softmax" else "outcome",
+        "observed": WRAPPED.get(family.response, ""),
+        "symbol": parent_symbol(design),
+        "auxiliary": [(symbol, name) for name, symbol in auxiliary_symbols(design).items()],
     }
 
 
@@ -280,6 +348,12 @@ def priors_section(model: Model, run: provenance.Run) -> dict[str, Any]:
             add(label, f"LKJ(eta={eta:g})", names.corr(part.factor.name, part.number))
     if priors.sigma is not None:
         add("sigma", repr(priors.sigma), names.SIGMA)
+    for name, law in priors.auxiliary.items():
+        if isinstance(law, tuple):
+            for k, prior in enumerate(law):
+                add(f"{name}[{k}]" if design.family.ordinal else name, repr(prior), name)
+        else:
+            add(name, f"held at {law:g}", name)
     if design.residual is not None and priors.rho is not None:
         low, high = design.residual.bounds
         flat = f"Uniform(lower={low:.4g}, upper={high:.4g})"
@@ -288,7 +362,8 @@ def priors_section(model: Model, run: provenance.Run) -> dict[str, Any]:
         "rows": rows,
         "kept": _kept(model),
         "centered": priors.centered and len(design.labels) > 1,
-        "offset": design.offset is not None,
+        "offset": design.offset is not None and design.family.exact,
+        "exact": design.family.exact,
         "uniform": any(part.free and eta == 1 for part, eta in zip(design.parts, priors.eta, strict=True)),
         "rho": _density_of_rho(model),
         "sampling": _sampling(model) if run.marginal else _conditional_sampling(model, run),
@@ -344,7 +419,8 @@ def _conditional_sampling(model: Model, run: provenance.Run) -> str:
     blocks = zip(design.blocks, run.parameterization.split(", "), strict=True)
     words = {"centered": "centred", "noncentered": "non-centred"}
     forms = [f"({', '.join(block.labels)} | {block.factor.name}) {words.get(form, form)}" for block, form in blocks]
-    why = "as asked for" if run.reason == provenance.ASKED else f"because {run.reason}"
+    reason = re.sub(r"(^|; )[^;:]*\|[^;:]* (?:non)?centered: ", r"\1", run.reason)  # the blocks are named already
+    why = "as asked for" if run.reason == provenance.ASKED else f"because {reason}"
     return f"NUTS sampled all random effects along with everything else, {joined(forms)}, {why}."
 
 
@@ -353,23 +429,30 @@ def _kept(model: Model) -> list[str]:
     return [label for label, keep in zip(model.design.labels, model.priors.kept, strict=True) if keep]
 
 
-def estimates_section(rows: list[Estimate], reml: RemlFit) -> dict[str, Any]:
+def estimates_section(
+    rows: list[Estimate], maximum: RemlFit | LaplaceFit | None, design: Design, method: Method | None = REML
+) -> dict[str, Any]:
     """The table of both inferences, grouped by kind of parameter."""
+    kinds = dict(KINDS)
+    if not design.family.exact:
+        kinds["Thresholds" if design.family.ordinal else "Distribution of the response"] = (SIGMA, AUXILIARY)
+        del kinds["Residual"]
     groups: list[dict[str, Any]] = []
-    for title, kinds in KINDS.items():
-        members = [row for row in rows if row.kind in kinds]
+    for title, members_ in kinds.items():
+        members = [row for row in rows if row.kind in members_]
         if members:
             body = [{"label": row.label, "cells": row.cells()} for row in members]
             groups.append({"title": title, "rows": body})
     columns = zip(*(row["cells"] for group in groups for row in group["rows"]), strict=True)
+    singular = maximum is not None and maximum.singular
+    undefined = maximum is not None and any(np.isnan(row.first.error) for row in rows)
     return {
         "groups": groups,
         "fractions": [max(len(split(cell)[1]) for cell in column) for column in columns],
-        "singular": reml.singular,
-        "known_errors": reml.design.sigma is not None,
-        "undefined": not reml.singular and any(np.isnan(row.reml.error) for row in rows),
-        "criterion": show(reml.criterion, 4),
-        "loglik": show(reml.loglik, 4),
+        "singular": singular,
+        "known_errors": design.sigma is not None,
+        "undefined": undefined and not singular,
+        "criterion": "" if method is None or maximum is None else f"{method.criterion} {show(maximum.criterion, 4)}",
     }
 
 
@@ -382,6 +465,9 @@ def effects_section(table: pd.DataFrame, design: Design) -> dict[str, Any] | Non
             _effects(table[table["group"] == factor.name], factor.name, f"-{k}" if k else "")
             for k, factor in enumerate(design.factors)
         ],
+        "own": "no_pooling" in table,
+        "exact": design.family.exact,
+        "link": design.family.link,
         "nested": any(finer(a, b) for a in design.factors for b in design.factors),
         "weighted": design.weights is not None,
         "correlated": design.residual is not None,
@@ -398,11 +484,12 @@ def _effects(table: pd.DataFrame, factor: str, suffix: str) -> dict[str, Any]:
         ranked = np.argsort(first["mean"].to_numpy(), kind="stable")
         order = np.concatenate([ranked[:ENDS], ranked[-ENDS:]])
     tables = []
+    shown = [name for name in (*OWN, *PARTIAL) if name in table]
     for effect in effects:
         part = table[table["effect"] == effect].iloc[order]
-        columns = part[["no_pooling", "blup", "blup_sd", "mean", "sd", "q2.5", "q97.5"]].to_numpy(dtype=float)
-        pooled = columns[:, [1, 3, 5, 6]]
-        digits = places([float(np.nanmax(np.abs(pooled)))], [float(np.nanmedian(columns[:, 4]))])
+        columns = part[shown].to_numpy(dtype=float)
+        pooled = part[[name for name in PARTIAL if name in table and name not in SPREADS]].to_numpy(dtype=float)
+        digits = places([float(np.nanmax(np.abs(pooled)))], [float(np.nanmedian(part["sd"]))])
         body = [
             {"level": str(level), "rows": count(int(size)), "cells": [show(value, digits) for value in values]}
             for level, size, values in zip(part["level"], part["rows"], columns, strict=True)
@@ -418,11 +505,11 @@ def _effects(table: pd.DataFrame, factor: str, suffix: str) -> dict[str, Any]:
         "many": len(first) > MANY,
         "complete": len(first) <= ALL_LEVELS,
         "long": len(order) > LONG,
-        "missing": int(first["no_pooling"].isna().sum()),
+        "missing": int(first["no_pooling"].isna().sum()) if "no_pooling" in first else 0,
     }
 
 
-def convergence_section(fit: Fit, run: provenance.Run) -> dict[str, Any]:
+def convergence_section(fit: Fit | FamilyFit, run: provenance.Run) -> dict[str, Any]:
     """R-hat, effective sample sizes, divergences, with a verdict."""
     table = fit.convergence.table
     stats = fit.idata["sample_stats"].to_dataset()
@@ -454,20 +541,21 @@ def convergence_section(fit: Fit, run: provenance.Run) -> dict[str, Any]:
 
 
 def reproduce_section(
-    model: Model, run: provenance.Run, path: Path, source: str | None, conf_level: float
+    model: Model, run: provenance.Run, path: Path, source: str | None, conf_level: float, nagq: int = 1
 ) -> dict[str, Any]:
     """Formula, code, command, seed and versions."""
     source = provenance.known_data(model) if source is None else source
     design = model.design
-    arguments = provenance.model_arguments(model)
+    options = provenance.model_arguments(model)
     simple = not model.given_priors and model.center_predictors and not run.unusual and conf_level == 0.95
-    told = all(column not in provenance.ARRAYS for column in arguments.values())
+    told = all(column not in provenance.ARRAYS for column in options.values())
+    command = provenance.command_line(design.formula, source, run, path, options, nagq)
     return {
         "formula": design.formula,
         "code": provenance.python_code(
-            design.formula, source, run, path, model.given_priors, model.center_predictors, conf_level, arguments
+            design.formula, source, run, path, model.given_priors, model.center_predictors, conf_level, options, nagq
         ),
-        "command": provenance.command_line(design.formula, source, run, path, arguments) if simple and told else "",
+        "command": command if simple and told else "",
         "source": source,
         "seed": run.seed,
         "chains": run.chains,

@@ -11,6 +11,13 @@ PER_LINE = 3
 """Terms of the linear predictor in one line."""
 LETTERS, INDICES = "bcdfghvwz", "jklmpqrsu"
 """Random effects of the first, second, … grouping factor, and the index of its levels."""
+GREEK = {
+    "mu": "μ", "sigma": "σ", "alpha": "α", "kappa": "κ", "psi": "ψ", "nu": "ν", "lam": "λ",
+    "b": "δ",
+}  # fmt: skip
+"""Parameters of families; others by their names."""
+LAWS = {"gaussian": "Normal", "t": "StudentT", "negativebinomial": "NegativeBinomial", "vonmises": "VonMises"}
+"""Distributions whose names are not those of the families."""
 
 
 def equations(design: Design, categorical: set[str]) -> list[str]:
@@ -26,10 +33,15 @@ def equations(design: Design, categorical: set[str]) -> list[str]:
     -------
     list of str
         One ``<math>`` element each: the linear predictor, one law per independent set of random
-        effects, the law of the residual, and the correlation of residuals if there is one.
+        effects, the law of the residual, and the correlation of residuals if there is one. A response that is
+        not Gaussian has its law first, and no residual.
     """
     number, signs = numbering(design), letters(design)
-    made = [_predictor(design, categorical, number)]
+    if design.family.exact:
+        left = [_index("y", row_index(design)), _operator("=")]
+        made = [_predictor(design, categorical, number, left, noise=True)]
+    else:
+        made = _response(design, categorical, number)
     for part in design.parts:
         letter, index = signs[part.factor.name]
         own = letter if len(signs) > 1 else ""
@@ -37,6 +49,11 @@ def equations(design: Design, categorical: set[str]) -> list[str]:
             made.append(_correlated(part.block, number, letter, index, own))
         else:
             made += [_independent(number[label], letter, index, own) for label in part.block.labels]
+    return made + (_residuals(design) if design.family.exact else [])
+
+
+def _residuals(design: Design) -> list[str]:
+    """The law of the residuals and their correlation."""
     row = row_index(design)
     spread = _square("σ")
     if design.sigma is not None:
@@ -44,10 +61,57 @@ def equations(design: Design, categorical: set[str]) -> list[str]:
     elif design.weights is not None:
         spread = _row(spread, _operator("/"), _index("w", row))
     law = _row(_index("ε", row), _operator("∼"), _upright("N"), _fence(_number(0), _operator(","), spread))
-    made.append(_math(law))
+    made = [_math(law)]
     if design.residual is not None:
         made.append(_correlation(row, design.residual.kind))
     return made
+
+
+def parent_symbol(design: Design) -> str:
+    """Symbol of the parameter that the formula describes."""
+    return GREEK.get(design.family.parent, design.family.parent)
+
+
+def auxiliary_symbols(design: Design) -> dict[str, str]:
+    """Symbols of the further parameters of the family, by their names; thresholds are not among them."""
+    return {name: GREEK.get(name, name) for name in design.family.auxiliary if name != "threshold"}
+
+
+def _response(design: Design, categorical: set[str], number: dict[str, int]) -> list[str]:
+    """The law of a response that is not Gaussian, and its linear predictor."""
+    family, row = design.family, row_index(design)
+    predictor = [_index("η", row), _operator("=")]
+    if family.ordinal:
+        event = [_index("y", row), _operator("≤"), _identifier("k")]
+        if family.name == "sratio":
+            event = [_index("y", row), _operator("="), _identifier("k"), _operator("|")]
+            event += [_index("y", row), _operator("≥"), _identifier("k")]
+        probability = _row(_upright("P"), _fence(*event))
+        steps = [_index("θ", "k"), _operator("−"), _index("η", row)]
+        law = _row(*_linked(family.link, probability), _operator("="), *steps)
+        return [_math(law), _predictor(design, categorical, number, predictor)]
+    parent = _index(parent_symbol(design), row)
+    parameters = [_index("n", row)] if family.with_trials or family.name.endswith("multinomial") else []
+    parameters += [parent, *(_identifier(symbol) for symbol in auxiliary_symbols(design).values())]
+    name = LAWS.get(family.name) or "".join(word.capitalize() for word in family.name.split("_"))
+    law = _row(_index("y", row), _operator("∼"), _upright(name), _fence(*_listed(parameters, ",")))
+    if family.link == "softmax":
+        share = [_upright("log"), _fence(_index("p", f"{row}o"), _operator("/"), _index("p", f"{row}1"))]
+        return [_math(law), _predictor(design, categorical, number, [*share, _operator("=")])]
+    left = [*_linked(family.link, _index(parent_symbol(design), row)), _operator("=")]
+    return [_math(law), _predictor(design, categorical, number, left)]
+
+
+def _linked(link: str, parameter: ET.Element) -> list[ET.Element]:
+    """The link function of a parameter."""
+    if link == "identity":
+        return [parameter]
+    if link in {"inverse", "inverse_squared"}:
+        below = ET.Element("msup") if link == "inverse_squared" else parameter
+        if link == "inverse_squared":
+            below.extend([parameter, _number(2)])
+        return [_number(1), _operator("/"), below]
+    return [_upright(link), _fence(parameter)]
 
 
 def letters(design: Design) -> dict[str, tuple[str, str]]:
@@ -81,7 +145,10 @@ def numbering(design: Design) -> dict[str, int]:
     return {"Intercept": 0} | {label: k for k, label in enumerate(rest, start=1)}
 
 
-def _predictor(design: Design, categorical: set[str], number: dict[str, int]) -> str:
+def _predictor(
+    design: Design, categorical: set[str], number: dict[str, int], left: list[ET.Element], noise: bool = False
+) -> str:
+    """What is left of the equals sign, and the sum on its right."""
     row, signs = row_index(design), letters(design)
     varying = [(label, *signs[part.factor.name]) for part in design.parts for label in part.block.labels]
     terms = []
@@ -99,7 +166,8 @@ def _predictor(design: Design, categorical: set[str], number: dict[str, int]) ->
         )
     if design.offset is not None:
         terms.append(_index("o", row))
-    terms.append(_index("ε", row))
+    if noise:
+        terms.append(_index("ε", row))
     pieces: list[list[ET.Element]] = [[]]
     for k, term in enumerate(terms):
         if k and k % PER_LINE == 0 and k < len(terms) - 1:
@@ -107,7 +175,6 @@ def _predictor(design: Design, categorical: set[str], number: dict[str, int]) ->
         if k:
             pieces[-1].append(_operator("+"))
         pieces[-1].append(term)
-    left = [_index("y", row), _operator("=")]
     if len(pieces) == 1:
         return _math(_row(*left, *pieces[0]))
     table = ET.Element("mtable")

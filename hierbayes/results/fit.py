@@ -33,11 +33,13 @@ if TYPE_CHECKING:
     from hierbayes.cross_validation.elpd_kfold import KFoldELPD
     from hierbayes.cross_validation.wrapper import GaussianWrapper
 from hierbayes.results.elsewhere import refuse
+from hierbayes.results.posterior_predictions import PosteriorPredictions
 from hierbayes.results.reml_fit import RemlFit
+from hierbayes.results.saving import Saving
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Fit(Posterior):
+class Fit(Saving, PosteriorPredictions, Posterior):
     """A posterior.
 
     Made by `hierbayes.Model.fit`.

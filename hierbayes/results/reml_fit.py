@@ -10,33 +10,29 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from hierbayes.checks.check import Check
 from hierbayes.checks.check_reml import check_estimate
 from hierbayes.checks.identification import indistinct
 from hierbayes.checks.influence import influence
 from hierbayes.checks.residuals import residuals_table
-from hierbayes.estimates import (
-    FIXED,
-    INTERVALS,
-    TIDY,
-    Estimate,
-    checked,
-)
+from hierbayes.estimates import INTERVALS, Estimate
 from hierbayes.inference.bootstrap import Bootstrap, Statistic, bootstrap, replicates_of
-from hierbayes.inference.contrasts import Df, Inference, anova, coefficient_tests, inference, joint_test, t_tests
+from hierbayes.inference.contrasts import Df, Inference, anova, inference, joint_test, t_tests, tidy_table
 from hierbayes.inference.criteria import criteria
 from hierbayes.inference.hypotheses import Contrasts
 from hierbayes.inference.profile import Profile
 from hierbayes.inference.random_effects import ranova
 from hierbayes.inference.simulation import simulate
+from hierbayes.predictions.groups import Groups
+from hierbayes.predictions.maximum import predict_gaussian
 from hierbayes.results.elsewhere import refuse
+from hierbayes.results.saving import Saving
 from hierbayes.variance.tables import design_effect, icc, r2, variance_partition
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class RemlFit(Estimate):
+class RemlFit(Saving, Estimate):
     """A REML or ML fit.
 
     Made by `hierbayes.Model.reml` and `hierbayes.Model.ml`.
@@ -114,13 +110,61 @@ class RemlFit(Estimate):
             Where Kenward and Roger's tests do not exist: by ML, with correlated residuals, with more than 6,000
             random effects that hang together.
         """
-        z = stats.norm.ppf(0.5 + 0.5 * checked(conf_level))
-        tested = coefficient_tests(self, self._inference(df), conf_level).drop(columns="rhs")
-        rows: list[tuple] = [(FIXED, np.nan, *row) for row in tested.itertuples(index=False, name=None)]
-        variances = list(self.parameter_values.items())[len(self.fixef) :]
-        for (key, value), (se, low, high) in zip(variances, self.wald.intervals(z), strict=True):
-            rows.append((*key, value, se, *[np.nan] * 3, low, high))
-        return pd.DataFrame(rows, columns=TIDY)
+        return tidy_table(self, self._inference(df), conf_level)
+
+    def predict(
+        self,
+        newdata: pd.DataFrame | None = None,
+        groups: Groups = "known",
+        kind: str = "mean",
+        interval: float = 0.95,
+    ) -> pd.DataFrame:
+        """Predict rows: estimate, standard error and interval of each.
+
+        Parameters
+        ----------
+        newdata : pandas.DataFrame, optional
+            Rows to predict, with the columns that the right side of the formula uses; by default the rows fitted.
+        groups : {"known", "new", "mixed", "average", "population"} or mapping, default "known"
+            What the random effects of a row are, for all grouping factors or for each: the BLUP of its level
+            (lme4's ``re.form=NULL``); those of a new level; the first if the level was fitted and else the second
+            (lme4's ``allow.new.levels``, with their variance); zero (``re.form=NA``); averaged over.
+        kind : {"linear", "mean", "response"}, default "mean"
+            The linear predictor, the expected response, or a new response.
+        interval : float, default 0.95
+            Probability of the interval.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns estimate, std_error, conf_low, conf_high; the index of newdata. Standard errors account for the
+            errors of the fixed effects and of the BLUPs together, and for groups and responses that are new, at
+            the estimated variances; intervals are Normal. The correlation of residuals
+            is no part of a prediction. Rows with missing values have NaN.
+
+        Raises
+        ------
+        DataError
+            If a column is missing, a category of a fixed effect was not fitted, or a level is not known.
+        ValueError
+            For another `groups`, `kind` or `interval`.
+
+        Warns
+        -----
+        MissingPrediction
+            If rows have missing values.
+
+        Examples
+        --------
+        >>> import hierbayes as hb, pandas as pd
+        >>> reml = hb.Model("Reaction ~ Days + (Days | Subject)", hb.load_data("sleepstudy")).reml()
+        >>> rows = pd.DataFrame({"Days": [9, 9], "Subject": ["308", "new"]}, index=["308", "new"])
+        >>> reml.predict(rows, groups="mixed").round(1)
+             estimate  std_error  conf_low  conf_high
+        308     430.7       13.9     403.5      457.8
+        new     345.6       62.0     224.2      467.1
+        """
+        return predict_gaussian(self, newdata, groups, kind, interval)
 
     def contrast(
         self, weights: Contrasts, rhs: float | ArrayLike = 0.0, df: Df = "satterthwaite", conf_level: float = 0.95

@@ -29,8 +29,9 @@ from scipy import sparse
 
 from hierbayes import names
 from hierbayes.design import Design
-from hierbayes.estimates import FIXED, VARIANCE, Estimate, Posterior, variance_rows
+from hierbayes.estimates import FIXED, Estimate, Posterior
 from hierbayes.inference.bootstrap import Bootstrap, replicates_of
+from hierbayes.linear_predictor import covariance_draws
 
 CHUNK = 2_000_000
 """Random effects that are looked at in one go."""
@@ -120,20 +121,7 @@ def variances_of(result: Estimate | Posterior) -> Variances:
     sigmas = np.full(len(draws), design.sigma, dtype=float)
     if design.sigma is None:
         sigmas = result.posterior[names.SIGMA].to_numpy().ravel()
-    return variances(design, _fixef_draws(result), _covariance_draws(result), sigmas)
-
-
-def _covariance_draws(fit: Posterior) -> np.ndarray:
-    """(draws, q, q) draws of the covariance of the random effects of a level."""
-    draws, q = fit.parameter_draws(), fit.design.layout.q
-    sd, corr = np.empty((len(draws), q)), np.tile(np.eye(q), (len(draws), 1, 1))
-    for group, term, i, j in variance_rows(fit.design):
-        values = draws[VARIANCE, group, term].to_numpy()
-        if i == j:
-            sd[:, i] = values
-        else:
-            corr[:, i, j] = corr[:, j, i] = values
-    return corr * sd[:, :, None] * sd[:, None, :]
+    return variances(design, _fixef_draws(result), covariance_draws(result), sigmas)
 
 
 def _fixef_draws(fit: Posterior) -> np.ndarray:

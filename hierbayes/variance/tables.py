@@ -93,8 +93,8 @@ def icc(
     2  conditional      all    0.5206
     3  conditional  Subject    0.5206
     """
-    _with_factors(result.design, "ICC")
-    return _table(_icc, ["icc", "group"], result, bootstrap, conf_level)
+    check_factors(result.design, "ICC")
+    return _table(icc_of, ["icc", "group"], result, bootstrap, conf_level)
 
 
 def r2(
@@ -125,13 +125,13 @@ def r2(
     0     marginal    0.2787             fixed effects, of all variance
     1  conditional    0.7992  fixed and random effects, of all variance
     """
-    table = _table(_r2, ["r2"], result, bootstrap, conf_level)
+    table = _table(r2_of, ["r2"], result, bootstrap, conf_level)
     table["meaning"] = [MEANING[kind] for kind in table["r2"]]
     if not isinstance(result, Posterior):
         return table
     kept = result.ranef_kept
     values = bayesian_r2(result) if kept else np.full(1, np.nan)
-    row = _summary(values, float(values.mean()), conf_level)
+    row = summarised(values, float(values.mean()), conf_level)
     table.loc[len(table)] = ["bayesian", *row, MEANING["bayesian"] if kept else NOT_KEPT]
     return table
 
@@ -172,7 +172,7 @@ def design_effect(
     1    all     NaN   NaN        NaN     2.674          11.219
     """
     design = result.design
-    _with_factors(design, "design effect")
+    check_factors(design, "design effect")
     if design.residual is not None:
         raise DataError(
             f"The design effect counts random effects, but residual={design.residual.text!r} correlates the rows as "
@@ -221,9 +221,9 @@ def variance_partition(
     columns = ["component", "group"]
     if isinstance(result, Estimate) and bootstrap is not None:
         bootstrap = replicates_of(result, bootstrap)  # one for variances and shares
-    made = _table(_partition, columns, result, bootstrap, conf_level)
+    made = _table(partition_of, columns, result, bootstrap, conf_level)
     made = made.set_axis([*columns, "variance", "variance_std_error", "variance_low", "variance_high"], axis=1)
-    shares = _table(_shares, columns, result, bootstrap, conf_level)[SUMMARY]
+    shares = _table(shares_of, columns, result, bootstrap, conf_level)[SUMMARY]
     return made.join(shares.set_axis(["share", "share_std_error", "share_low", "share_high"], axis=1))
 
 
@@ -251,7 +251,8 @@ def bayesian_r2(fit: Posterior) -> np.ndarray:
     return explained / (explained + variances_of(fit).residual)
 
 
-def _icc(v: Variances) -> dict[tuple, np.ndarray]:
+def icc_of(v: Variances) -> dict[tuple, np.ndarray]:
+    """Intraclass correlations of every draw, by (kind, group)."""
     made: dict[tuple, np.ndarray] = {}
     for kind, whole in (("adjusted", v.unexplained), ("conditional", v.total)):
         made[kind, ALL] = v.random.sum(axis=1) / whole
@@ -259,7 +260,8 @@ def _icc(v: Variances) -> dict[tuple, np.ndarray]:
     return made
 
 
-def _r2(v: Variances) -> dict[tuple, np.ndarray]:
+def r2_of(v: Variances) -> dict[tuple, np.ndarray]:
+    """R² of every draw, by (kind,)."""
     return {("marginal",): v.fixed / v.total, ("conditional",): 1.0 - v.residual / v.total}
 
 
@@ -269,13 +271,15 @@ def _design_effect(v: Variances) -> dict[tuple, np.ndarray]:
     return made | {(ALL,): 1.0 + added.sum(axis=0)}
 
 
-def _partition(v: Variances) -> dict[tuple, np.ndarray]:
+def partition_of(v: Variances) -> dict[tuple, np.ndarray]:
+    """Variances of every draw, by (component, group)."""
     groups = {("random", factor): part for factor, part in zip(v.factors, v.random.T, strict=True)}
     return {("fixed", np.nan): v.fixed, **groups, ("residual", np.nan): v.residual}
 
 
-def _shares(v: Variances) -> dict[tuple, np.ndarray]:
-    return {key: part / v.total for key, part in _partition(v).items()}
+def shares_of(v: Variances) -> dict[tuple, np.ndarray]:
+    """The same as shares of the total."""
+    return {key: part / v.total for key, part in partition_of(v).items()}
 
 
 def _table(
@@ -290,11 +294,11 @@ def _table(
     draws = values
     if isinstance(result, Estimate) and bootstrap is not None:
         draws = statistic(replicated(result, bootstrap))
-    rows = [(*key, *_summary(draws[key], float(values[key].mean()), conf_level)) for key in values]
+    rows = [(*key, *summarised(draws[key], float(values[key].mean()), conf_level)) for key in values]
     return pd.DataFrame(rows, columns=[*columns, *SUMMARY])
 
 
-def _summary(draws: np.ndarray, estimate: float, conf_level: float) -> tuple[float, float, float, float]:
+def summarised(draws: np.ndarray, estimate: float, conf_level: float) -> tuple[float, float, float, float]:
     """Estimate, standard deviation of the draws, and their equal-tailed interval; NaN of a single draw."""
     tail = 0.5 - 0.5 * checked(conf_level)
     if len(draws) == 1:
@@ -303,7 +307,8 @@ def _summary(draws: np.ndarray, estimate: float, conf_level: float) -> tuple[flo
     return estimate, float(draws.std(ddof=1)), float(low), float(high)
 
 
-def _with_factors(design: Design, what: str) -> None:
+def check_factors(design: Design, what: str) -> None:
+    """Refuse a design without random effects."""
     if not design.factors:
         raise DataError(
             f"{design.formula!r} has no random effects and so no {what}; add a grouping factor, as in '(1 | g)'"
