@@ -7,12 +7,15 @@ which is better when.
 
 Centred means around the fixed effects of the same terms, ``β + b_j ~ N(β, Σ)``, where the formula has them and no
 other block is centred around them (Gelfand, Sahu & Carlin 1995, Biometrika 82, 479-488). Data that say much about
-the sum β + b_j, but not about its two parts, would tie an intercept to all the effects of ``b_j ~ N(0, Σ)``.
+the sum β + b_j, but not about its two parts, would tie an intercept to all the effects of ``b_j ~ N(0, Σ)``. The
+intercept is then the one at the mean of those predictors that have no effect in the block: where they are zero, which
+for a ``year`` is far from any data, it would be tied to their coefficients.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -88,11 +91,11 @@ def build_conditional(
     with pm.Model(coords={OBSERVATIONS: np.arange(design.n)}) as model:
         if design.outcomes is not None:
             model.add_coord(*design.outcomes)
-        mean, locations = _fixed_effects(model, design, priors)
+        mean, fixed = _fixed_effects(model, design, priors)
         if design.offset is not None:
             mean = mean + _data(design.offset if design.outcomes is None else design.offset[:, None])
         for part, eta, choice in zip(design.parts, priors.eta, choices, strict=True):
-            around = _around(part, locations) if choice == CENTERED and design.outcomes is None else {}
+            around = fixed.around(part) if choice == CENTERED and design.outcomes is None else {}
             mean = mean + _random_effects(model, part, priors.sds[part.where], eta, choice, around, design.outcomes)
         if respond is None:
             sd = _residual_sd(design, priors)
@@ -175,25 +178,48 @@ def _columns(terms: tuple[Term, ...]) -> Iterator[tuple[Term, slice]]:
         at += len(term.labels)
 
 
-def _around(part: Part, locations: dict[tuple, Any]) -> dict[str, Any]:
-    """Fixed effects of the terms of a block, taken from those that no block is centred around yet."""
-    keys = {term.name: (names.INTERCEPT if term.name == "1" else term.name, term.levels) for term in part.block.terms}
-    return {name: locations.pop(key) for name, key in keys.items() if key in locations}
+@dataclass
+class _Fixed:
+    """What blocks of random effects may be centred around.
+
+    Parameters
+    ----------
+    coefficients : dict of (str, tuple or None) to variable
+        Those of each term, by its name and levels, that no block is centred around yet.
+    shifts : dict of (str, tuple or None) to variable
+        What each term adds to the intercept at the mean of its columns.
+    middle : variable or None
+        The intercept at the mean of all predictors.
+    """
+
+    coefficients: dict[tuple, Any]
+    shifts: dict[tuple, Any]
+    middle: Any
+
+    def around(self, part: Part) -> dict[str, Any]:
+        """Location of each term of a block that has one, by its name."""
+        keys = {term.name: (term.name, term.levels) for term in part.block.terms}
+        found = {name: self.coefficients.pop(key) for name, key in keys.items() if key in self.coefficients}
+        if "1" in keys and self.middle is not None:
+            own = [self.shifts[key] for key in keys.values() if key in self.shifts]
+            found["1"], self.middle = self.middle - sum(own), None
+        return found
 
 
-def _fixed_effects(model: pm.Model, design: Design, priors: Priors) -> tuple[Any, dict[tuple, Any]]:
-    """X β, (n,), and the coefficients of each term by its name and levels."""
+def _fixed_effects(model: pm.Model, design: Design, priors: Priors) -> tuple[Any, _Fixed]:
+    """X β, (n,), and what effects may be centred around."""
     X = design.X
     centered = design.intercept if priors.centered else None
     outcomes = _outcome_dim(design.outcomes)
-    means = np.zeros(X.shape[1])
+    means = X.mean(axis=0)
+    if design.intercept is not None:
+        means[design.intercept] = 0.0
     if centered is not None:
-        means = X.mean(axis=0)
-        means[centered] = 0.0
         X = X - means
     start = initial_coefficients(design, X) if restricted(design.family) else np.zeros(0)
     found: list[Any] = []
-    locations: dict[tuple, Any] = {}
+    coefficients: dict[tuple, Any] = {}
+    shifts: dict[tuple, Any] = {}
     for term, where in _columns(design.terms):
         name = INTERCEPT_CENTERED if where.start == centered else term.name
         dims = _dim(model, names.term_dim(term.name), term.levels)
@@ -201,15 +227,23 @@ def _fixed_effects(model: pm.Model, design: Design, priors: Priors) -> tuple[Any
         free = len(start) > 0 and all(prior.name in UNBOUNDED for prior in own)
         drawn = variable(name, own, dims, outcomes, start[where] if free else None)
         found.append(drawn if dims is not None else drawn[None])
-        locations[term.name, term.levels] = drawn
+        if where.start != design.intercept:
+            coefficients[term.name, term.levels] = drawn
+            shifts[term.name, term.levels] = (_column(means[where], outcomes) * found[-1]).sum(axis=0)
     if not found:
-        return pt.zeros(design.n if design.outcomes is None else (design.n, len(design.outcomes[1]))), {}
+        empty = design.n if design.outcomes is None else (design.n, len(design.outcomes[1]))
+        return pt.zeros(empty), _Fixed({}, {}, None)
     beta = pt.concatenate(found)  # (p,) or (p, outcomes)
-    if centered is not None:
-        shift = (_column(means, outcomes) * beta).sum(axis=0)
-        locations[names.INTERCEPT, None] = pm.Deterministic(names.INTERCEPT, beta[centered] - shift, dims=outcomes)
+    middle = None
+    if design.intercept is not None:
+        middle, shift = beta[design.intercept], sum(shifts.values())
+        if centered is None:
+            middle = middle + shift
+        else:
+            pm.Deterministic(names.INTERCEPT, middle - shift, dims=outcomes)
     # a matrix product takes PyTensor several times longer to compile
-    return (_data(X if outcomes is None else X[:, :, None]) * beta).sum(axis=1), locations
+    mean = (_data(X if outcomes is None else X[:, :, None]) * beta).sum(axis=1)
+    return mean, _Fixed(coefficients, shifts, middle)
 
 
 def _outcome_dim(outcomes: tuple[str, tuple[str, ...]] | None) -> str | None:

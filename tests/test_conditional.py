@@ -433,7 +433,7 @@ def test_a_large_core_is_decided_block_by_block(monkeypatch, sleepstudy):
     assert chosen.blocks == ("centered", "noncentered")
     assert "core of 5 columns" in chosen.reason
     assert "1|Subject centered: the data of a typical level outweigh" in chosen.reason
-    assert {"1|Subject", "1|item_offset"} < {variable.name for variable in model.graph("auto").free_RVs}
+    assert {"1|Subject_level", "1|item_offset"} < {variable.name for variable in model.graph("auto").free_RVs}
 
 
 @pytest.mark.parametrize("wanted", CHOICES)

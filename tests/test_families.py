@@ -155,6 +155,8 @@ def test_columns_of_counts_are_outcomes():
         ("count", "categorical", r"has numbers, and the family 'categorical' needs categories"),
         ("low", "multinomial", r"counts of two or more categories .* counts\(a, b, …\)"),
         ("counts(low, high)", "poisson", r"several columns"),
+        ("counts(low, high)", "multinomial", r"two counts, .* use family=.binomial. with p\(k1, k1 \+ k2\)"),
+        ("counts(low, high)", "dirichlet_multinomial", r"two counts, .* use family=.beta_binomial."),
         ("0 * count", "poisson", r"same value in every row"),
         ("truncated(count, 1)", "poisson", r"is 0 in row \d+ .*, outside of its bounds 1 and inf"),
     ],
@@ -250,6 +252,18 @@ def test_graphs_have_a_finite_density_and_gradient(family, right):
             model.graph("centered")
 
 
+def middle_intercept(design, part, known):
+    """The intercept at the mean of the predictors that have no effect in a block."""
+    own = {term.name for term in part.block.terms} | {"Intercept"}
+    value, at = known.get("Intercept", 0.0), 0
+    for term in design.terms:
+        columns = design.X[:, at : at + len(term.labels)]
+        at += len(term.labels)
+        if term.name not in own:
+            value = value + (columns.mean(axis=0) * np.atleast_1d(known[term.name])).sum()
+    return value
+
+
 @pytest.mark.parametrize(
     ("right", "scaled"),
     [("x + (1 | g) + (1 | h)", 1), ("x + c + (c || g)", 3), ("1 + (x | g)", 2), ("0 + x + (x || g)", 2)],
@@ -273,15 +287,16 @@ def test_centred_effects_have_the_density_of_noncentred_ones(right, scaled):
         known = {variable.name: value for variable, value in zip(wanted, values, strict=True)} | {"x": z.get("x")}
         known |= {"c": z.get("c")}
         point = {}
+        middle = {part.factor.name: middle_intercept(model.design, part, known) for part in model.design.parts}
         for name, shape in b_graph.initial_point().items():
             if name in z:
                 point[name] = z[name]
             elif name == "g_corr_effects":
-                point[name] = np.column_stack([known["1|g"] + known["Intercept"], known["x|g"]])
+                point[name] = np.column_stack([known["1|g"] + middle["g"], known["x|g"]])
             else:
                 effect = name.removesuffix("_level")
-                term = effect.split("|")[0]
-                location = known["Intercept" if term == "1" else term] if name.endswith("_level") else 0.0
+                term, factor = effect.split("|")
+                location = (middle[factor] if term == "1" else known[term]) if name.endswith("_level") else 0.0
                 point[name] = known[effect] + (location[:, None] if np.ndim(location) else location)
             assert np.shape(point[name]) == np.shape(shape)
         found = float(b_graph.compile_logp(mode=INTERPRETED)(point))

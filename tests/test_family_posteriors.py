@@ -361,6 +361,22 @@ def test_the_parametrisation_chosen_mixes_better(made):
     assert divergences[expected] <= divergences[other]
 
 
+def test_levels_are_centred_where_the_data_are():
+    """A year is far from zero: an intercept at zero would be tied to its coefficient in every level."""
+    rng = np.random.default_rng(1)
+    groups, rows = 30, 20
+    g = np.repeat(np.arange(groups), rows)
+    year = rng.integers(2000, 2021, len(g)).astype(float)
+    counts = rng.poisson(np.exp(2.0 + 0.02 * (year - 2010.0) + rng.normal(size=groups)[g]))
+    model = hb.Model("y ~ year + (1 | g)", pd.DataFrame({"y": counts, "year": year, "g": g.astype(str)}), "poisson")
+    fit = model.fit(draws=400, tune=400, chains=2, seed=1, progress=False)
+    assert fit.parameterization.startswith("centered")
+    assert fit.convergence.ok
+    assert fit.convergence.table.loc["year", "ess_bulk"] > 400
+    found, true = fit.tidy().set_index("term").loc["year"], model.ml().tidy().set_index("term").loc["year"]
+    assert abs(found["estimate"] - true["estimate"]) < 0.3 * true["std_error"]
+
+
 @pytest.mark.parametrize(
     ("family", "left", "source"),
     [
