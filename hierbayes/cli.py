@@ -300,8 +300,10 @@ def _read(source: str, formula: str | None) -> tuple[pd.DataFrame, str, str, str
     from hierbayes.errors import FormulaError
 
     family = "gaussian"
-    if formula is None and source in REGISTRY:
-        formula, family = default_formula(source), default_family(source)
+    if source in REGISTRY:
+        usual = default_formula(source)
+        formula = usual if formula is None else formula
+        family = default_family(source) if _left(formula) == _left(usual) else family
     frame, stem = find_data(source)
     if formula is None:
         raise FormulaError(
@@ -309,6 +311,11 @@ def _read(source: str, formula: str | None) -> tuple[pd.DataFrame, str, str, str
             f"{', '.join(map(str, frame.columns))}."
         )
     return frame, formula, family, stem
+
+
+def _left(formula: str) -> str:
+    """The response of a formula, without spaces."""
+    return "".join(formula.split("~")[0].split())
 
 
 def _model(formula: str, frame: pd.DataFrame, nagq: int, **more: str | None) -> Model:
@@ -393,6 +400,8 @@ def _as_json(model: Model, source: str, found: dict[str, Any]) -> dict[str, Any]
     }
     if design.residual is not None:
         made["residual"] = design.residual.text
+    if design.event is not None:
+        made["event"] = design.event
     for method, result in found.items():
         made[method] = {"estimates": _records(result.tidy())}
         if method == "bayes":
@@ -447,7 +456,7 @@ def _print_estimates(model: Model, found: dict[str, Any], nagq: int) -> None:
         names += [f"{titles[method]}\n{name}" for name in (*middle, "2.5%", "97.5%")]
     design = model.design
     typer.echo(design.formula)
-    about = [f"{design.n} rows", *([design.levels] if design.factors else [])]
+    about = [design.size]
     if design.residual is not None:
         about.append(f"residuals {design.residual.text}")
     if not exact:

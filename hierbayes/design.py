@@ -167,6 +167,8 @@ class Design:
     outcomes : (str, tuple of str) or None
         Dimension and labels of the columns of the linear predictor, where it has several (categorical and
         multinomial responses).
+    event : str or None
+        What is 1 of a binary response of text, categories or booleans: ``"answer = no"``.
     """
 
     formula: str
@@ -186,6 +188,7 @@ class Design:
     trials: np.ndarray | None = None
     categories: tuple[str, ...] | None = None
     outcomes: tuple[str, tuple[str, ...]] | None = None
+    event: str | None = None
 
     @property
     def n(self) -> int:
@@ -299,8 +302,9 @@ class Design:
 
     @property
     def size(self) -> str:
-        """Rows and levels in words."""
-        return ", ".join([f"{self.n} rows", *([self.levels] if self.factors else [])])
+        """Rows, levels, and of which category the probability is modelled, in words."""
+        event = [] if self.event is None else [f"probability of {self.event}"]
+        return ", ".join([f"{self.n} rows", *([self.levels] if self.factors else []), *event])
 
     def __repr__(self) -> str:
         effects = [

@@ -37,7 +37,7 @@ class Convergence:
         return not self.problems
 
 
-def check_convergence(posterior: xr.Dataset, stats: xr.Dataset) -> Convergence:
+def check_convergence(posterior: xr.Dataset, stats: xr.Dataset, otherwise: str = "") -> Convergence:
     """Judge a run by the usual criteria.
 
     Parameters
@@ -46,6 +46,8 @@ def check_convergence(posterior: xr.Dataset, stats: xr.Dataset) -> Convergence:
         Variables with dims chain and draw.
     stats : xarray.Dataset
         With a variable ``diverging``.
+    otherwise : str, default ""
+        What else to do about divergences, after "raise target_accept or use tighter priors".
 
     Returns
     -------
@@ -64,7 +66,7 @@ def check_convergence(posterior: xr.Dataset, stats: xr.Dataset) -> Convergence:
     if divergences:
         problems.append(
             f"{divergences} of {chains * draws} draws were divergent, so part of the posterior may be missing; "
-            "raise target_accept or use tighter priors."
+            f"raise target_accept or use tighter priors{otherwise}."
         )
     if (table["r_hat"] > RHAT).any():
         worst = table["r_hat"].idxmax()

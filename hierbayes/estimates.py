@@ -20,6 +20,7 @@ from hierbayes.covariance import correlation
 from hierbayes.design import Design, Factor
 from hierbayes.diagnostics import Convergence, check_convergence
 from hierbayes.errors import IncompleteWarning
+from hierbayes.initial import other_link
 from hierbayes.interruption import INCOMPLETE
 from hierbayes.marginal import Marginal
 from hierbayes.moments import Moments
@@ -321,7 +322,9 @@ class Sampled:
     @cached_property
     def convergence(self) -> Convergence:
         """R-hat, effective sample sizes and divergences, and whether sampling was interrupted."""
-        found = check_convergence(self.parameters, self.idata["sample_stats"].to_dataset())
+        found = check_convergence(
+            self.parameters, self.idata["sample_stats"].to_dataset(), other_link(self.design.family)
+        )
         return found if self.incomplete is None else replace(found, problems=(self.incomplete, *found.problems))
 
     @property

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from hierbayes.errors import DataError
+
 
 def group_codes(rows: pd.DataFrame, columns: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Codes of the combinations of some columns that occur.
@@ -21,6 +23,11 @@ def group_codes(rows: pd.DataFrame, columns: Sequence[str]) -> tuple[np.ndarray,
     codes : (n,) int array
     levels : (J,) array of str
         ``"a:b"`` for two columns.
+
+    Raises
+    ------
+    DataError
+        If two levels would have one name.
 
     Examples
     --------
@@ -41,4 +48,13 @@ def group_codes(rows: pd.DataFrame, columns: Sequence[str]) -> tuple[np.ndarray,
         labels = np.array([f"{a}:{b}" if a else str(b) for a in labels for b in values], dtype=object)
         codes, present = pd.factorize(codes * len(values) + part, sort=True)
         labels = labels[present]
+    twice = pd.Index(labels).duplicated(keep=False)
+    if twice.any():
+        label = labels[twice][0]
+        first = [int(np.flatnonzero(codes == code)[0]) for code in np.flatnonzero(labels == label)[:2]]
+        one, other = (tuple(rows[list(columns)].iloc[row]) for row in first)
+        raise DataError(
+            f"The levels {one} and {other} of {':'.join(columns)!r} would both be called {label!r}; rename one of "
+            f"them, for instance without colons: data[{columns[0]!r}].astype(str).str.replace(':', '.')."
+        )
     return codes.astype(np.int64), labels

@@ -35,6 +35,13 @@ def restricted(family: Family) -> bool:
     return family.link in LINKS and not (family.link == "identity" and family.name in REAL)
 
 
+def other_link(family: Family) -> str:
+    """A link of a `restricted` family that allows any linear predictor, with a comma before it; else nothing."""
+    if not restricted(family):
+        return ""
+    return f", or another link, such as {'logit' if family.parent == 'p' else 'log'!r}"
+
+
 def initial_coefficients(design: Design, X: np.ndarray) -> np.ndarray:
     """Coefficients whose linear predictor is the link of the mean response, as nearly as may be.
 

@@ -193,10 +193,11 @@ class Laplace:
         L = np.zeros((q, q))
         L[self.rows, self.columns] = x[self.p : self.dim - self.k]
         psi = x[self.dim - self.k :]
-        if self.thresholds:
-            auxiliary = np.cumsum(np.concatenate([psi[:1], np.exp(psi[1:])]))
-        else:
-            auxiliary = np.exp(psi) if self.k else np.array([self.design.sigma or 1.0])
+        with np.errstate(over="ignore"):  # where it is infinite, so is the deviance
+            if self.thresholds:
+                auxiliary = np.cumsum(np.concatenate([psi[:1], np.exp(psi[1:])]))
+            else:
+                auxiliary = np.exp(psi) if self.k else np.array([self.design.sigma or 1.0])
         return np.ascontiguousarray(x[: self.p]), L, auxiliary
 
     def shift(self, x: np.ndarray) -> float:

@@ -19,6 +19,7 @@ from hierbayes.estimates import Maximum
 from hierbayes.kernel_family import inverse_link
 from hierbayes.laplace import Laplace, Modes
 from hierbayes.laplace_maximum import LaplaceOptimum
+from hierbayes.reml import SINGULAR
 from hierbayes.specification import Specification
 from hierbayes.wald import Function, Wald, differences
 
@@ -93,7 +94,11 @@ class LaplaceEstimate(Maximum):
 
     @cached_property
     def wald(self) -> Wald:
-        """Standard errors of the variances and of the auxiliary parameters."""
+        """Standard errors of the variances and of the auxiliary parameters.
+
+        On the boundary a standard deviation of zero, and the correlations of a singular block, have none; those of
+        the others are what they are if the parameters on the boundary stay there.
+        """
         likelihood = self.likelihood
         q, pairs = self.design.layout.q, self.design.layout.pairs
         positive: Function = np.positive if likelihood.thresholds else np.exp
@@ -106,13 +111,23 @@ class LaplaceEstimate(Maximum):
             auxiliary = auxiliary if likelihood.thresholds else np.log(auxiliary)
             return np.concatenate([np.log(sd), np.arctanh([corr[i, j] for i, j in pairs]), auxiliary])
 
-        values = np.full(len(backs), np.nan)
-        errors = values
-        if not self.singular:
-            values = symmetric(self.optimum.x)
-            slopes = differences(symmetric, self.optimum.x)
-            errors = np.sqrt(np.diag(slopes @ self.optimum.covariance @ slopes.T))
+        known = np.append(self._inside, np.full(likelihood.k, True))
+        values, errors = np.full((2, len(backs)), np.nan)
+        with np.errstate(divide="ignore", invalid="ignore"):  # of what is on the boundary
+            values[known] = symmetric(self.optimum.x)[known]
+            slopes = differences(symmetric, self.optimum.x)[known]
+        errors[known] = np.sqrt(np.diag(slopes @ self.optimum.covariance @ slopes.T))
         return Wald(values, errors, tuple(backs))
+
+    @property
+    def _inside(self) -> np.ndarray:
+        """Which standard deviations and correlations are not on the boundary."""
+        relative, units = self.optimum.relative, self.likelihood.units
+        spread = np.linalg.norm(units @ relative, axis=1) / np.linalg.norm(units, axis=1)
+        proper = np.zeros(len(units), dtype=bool)
+        for part in self.design.parts:
+            proper[part.where] = np.linalg.svd(relative[part.where, part.where], compute_uv=False)[-1] >= SINGULAR
+        return np.concatenate([spread >= SINGULAR, [proper[i] for i, _ in self.design.layout.pairs]]).astype(bool)
 
     @cached_property
     def modes(self) -> Modes:

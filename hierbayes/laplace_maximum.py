@@ -33,6 +33,7 @@ FLAT, NOTHING = 1e-9, 1e-14
 """Curvatures relative to that of each parameter by itself: flat but for differences, zero but for rounding."""
 ENDLESS = 10.0
 """A standard error of the logarithm of an auxiliary parameter beyond which it has no estimate."""
+SEPARATION = "the data separate along"
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,11 @@ class LaplaceOptimum:
     converged: bool
     evaluations: int
     message: str
+
+    @property
+    def separated(self) -> bool:
+        """Whether a coefficient has no finite estimate, because a predictor separates the responses."""
+        return SEPARATION in self.message
 
 
 def maximise_laplace(likelihood: Laplace) -> LaplaceOptimum:
@@ -195,6 +201,8 @@ class _Search:
         """Newton steps with a Hessian that is renewed where it has changed."""
         H = self.hessian(x)
         for _ in range(30):
+            if not np.isfinite(H).all():
+                break
             curved, V = np.linalg.eigh(H / np.sqrt(np.outer(self.stiffness, self.stiffness)))
             curved = np.maximum(np.abs(curved), 1e-6)
             scaled = gradient / np.sqrt(self.stiffness)
@@ -336,7 +344,7 @@ class _Search:
                 if likelihood.design.intercept is not None and p > 1:
                     reach[likelihood.design.intercept] = 0.0
                 return (
-                    f"the data separate along {labels[int(reach.argmax())]!r}, whose coefficient grows without end; "
+                    f"{SEPARATION} {labels[int(reach.argmax())]!r}, whose coefficient grows without end; "
                     "take it out, or fit the posterior with a proper prior"
                 )
         return None

@@ -62,10 +62,11 @@ class Model:
         One row an observation.
     family : str, default "gaussian"
         Any family of Bambi: ``"bernoulli"``, ``"binomial"`` (``p(successes, trials) ~ …``), ``"poisson"``,
-        ``"negativebinomial"``, ``"t"``, ``"beta"``, ``"gamma"``, ``"cumulative"`` and so on. Of a binary text the
-        probability of the first category is modelled, as in Bambi; ``y["yes"] ~ …`` names another. Bambi's functions
-        around the response, ``censored``, ``truncated``, ``constrained`` and ``weighted`` (which multiplies the log
-        likelihood), are for all families; responses of ordinal families are ordered pandas categoricals.
+        ``"negativebinomial"``, ``"t"``, ``"beta"``, ``"gamma"``, ``"cumulative"`` and so on. A response that is a
+        pandas categorical has its categories in their own order, ordered or not (Bambi sorts those that are not); a
+        text has them in alphabetical order. Of two categories the probability of the first is modelled, as in
+        Bambi; ``y["yes"] ~ …`` names another. Bambi's functions around the response, ``censored``, ``truncated``,
+        ``constrained`` and ``weighted`` (which multiplies the log likelihood), are for all families.
     link : str, optional
         Link function of the parameter that the formula describes; by default Bambi's for the family. Links that allow
         only some linear predictors, such as the inverse link of Bambi's gamma, sample worse than ``"log"``.
@@ -415,6 +416,7 @@ class Model:
         >>> round(model.refit(2 * model.design.y).sigma / model.reml().sigma, 6)
         2.0
         """
+        self._need_exact("refit()", "make a Model of data with the other response, and call its ml()")
         return self._maximise(method, likelihood=self._refitter.likelihood(y))
 
     def refits(self, responses: ArrayLike, method: str = "REML") -> Refits:
@@ -447,6 +449,7 @@ class Model:
         >>> model.refits([y, 2 * y]).estimates["ran_pars", "Residual", "sigma"].round(2).tolist()
         [49.51, 99.02]
         """
+        self._need_exact("refits()", "make a Model of data with each response, and call its ml()")
         if method not in {"REML", "ML"}:
             raise ValueError(f"method must be 'REML' or 'ML', not {method!r}")
         return self._refitter.all(responses, method)
@@ -471,7 +474,7 @@ class Model:
             warnings.warn(
                 f"The {method} fit has {optimum.message}; do not trust it.", ConvergenceWarning, stacklevel=4
             )
-        if optimum.singular:
+        if optimum.singular and not (isinstance(optimum, LaplaceOptimum) and optimum.separated):
             warnings.warn(
                 f"The {method} fit of {self.formula!r} is singular: some combination of the random effects "
                 f"{self._without_variance(optimum)}has no variance. Look at the posterior, or take a random effect "
@@ -643,6 +646,7 @@ class Model:
         1  sd(Intercept)      54.4       27.8
         2          sigma      51.8        7.9
         """
+        self._need_exact("quadrature()", "sample the posterior by fit()")
         from hierbayes.evidence.quadrature import quadrature
 
         return quadrature(self.marginal, self.priors, tolerance)
@@ -668,6 +672,7 @@ class Model:
         >>> round(found.log_marginal_likelihood, 3), found.method
         (-169.096, 'quadrature')
         """
+        self._need_exact("evidence()", "compare models by compare() of their fits, which uses leave-one-out")
         from hierbayes.evidence.marginal_likelihood import evidence
 
         return evidence(self)
@@ -825,4 +830,5 @@ def _with_column(data: pd.DataFrame, value: str | ArrayLike | None, name: str) -
         raise DataError(
             f"{name}= has shape {values.shape}, but the data have {len(data)} rows; give one number a row."
         )
-    return data.assign(**{f"({name})": values}), f"({name})"
+    column = next(column for column, argument in names.ARRAYS.items() if argument == name)
+    return data.assign(**{column: values}), column

@@ -11,6 +11,8 @@ ROW = "row"
 """Dimension of rows that are left out and scored: what ArviZ does with them uses Bambi's name for something else."""
 RANEF_SUMMARY = "ranef_summary"
 STATISTIC = "statistic"
+ARRAYS = {"(weights)": "weights", "(se)": "se"}
+"""Columns of arguments that were given as arrays."""
 STREAMED = "ranef_folder"
 """Attribute: the zarr folder that draws of the random effects were streamed to."""
 

@@ -208,6 +208,8 @@ def information(design: Design, covariance: np.ndarray, sigma: float) -> pd.Data
             if ratio > 1.0
             else f"the prior of its effects outweighs the data of a typical level, {ratio:.3g} to 1"
         )
+        if not L.any():
+            reason = "the quick fit finds no variance in these effects"
         if low <= 1.0 < ratio:
             reason += f", but perhaps by no more than {low:.2g} to 1"
         rows.append(

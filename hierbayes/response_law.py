@@ -11,8 +11,12 @@ and a hurdle, ``y = 0`` with probability 1 - ψ and else ``y | y > 0``, has
     E y = ψ E(y) / P(y > 0),        the expectations being those of the distribution without the hurdle.
 
 A response that is censored, truncated or weighted (functions of Bambi around it) has a density as it is observed; its
-mean and its draws are those of the quantity itself. A constrained response is drawn within its bounds; its mean is
-that without them, and that of an angle is its mean direction.
+mean and its draws are those of the quantity itself. A constrained response is drawn within its bounds [l, u]; a
+Normal one has the mean
+
+    E y = μ + σ (φ(a) - φ(b)) / (Φ(b) - Φ(a)),        a = (l - μ)/σ, b = (u - μ)/σ.
+
+The mean of an angle is its mean direction.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 from hierbayes import names
 from hierbayes.errors import HierbayesError
@@ -34,6 +38,8 @@ BLOCK = 1_000_000
 """Numbers evaluated at a time."""
 ROUNDS = 10_000
 """Of drawing again what lies outside its bounds."""
+FAR = 1e6
+"""Standard deviations to a bound, at most."""
 SCIPY = {"poisson": "poisson", "negative_binomial": "nbinom"}
 """Distributions behind hurdles: their names, and scipy's with the same parameters."""
 
@@ -89,6 +95,7 @@ class ResponseLaw:
         self.auxiliary = tuple(
             name for name in self.family.auxiliary if free or not isinstance(held.get(name), (int, float))
         )
+        self._held = held
         self._skeleton = specification.skeleton
 
     def log_density(self, eta: np.ndarray, auxiliary: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -123,9 +130,17 @@ class ResponseLaw:
         Raises
         ------
         HierbayesError
-            If PyMC does not know the mean.
+            If PyMC does not know the mean, or not that within bounds.
         """
-        return self._evaluate(self._mean, eta, auxiliary)
+        if self.family.response != "constrained":
+            return self._evaluate(self._mean, eta, auxiliary)
+        if self.family.name != "gaussian":
+            raise HierbayesError(
+                f"No mean is known of a constrained response of family {self.family.name!r}; ask for "
+                "kind='response', whose estimate is the mean of draws within the bounds, or for kind='linear'."
+            )
+        sigma = np.asarray(auxiliary.get("sigma", self._held.get("sigma")), dtype=float)
+        return mean_within(self._evaluate(self._mean, eta, auxiliary), sigma.reshape(-1, 1), *self._data[0, 1:])
 
     def draw(self, eta: np.ndarray, auxiliary: Mapping[str, np.ndarray], seed: int | None = None) -> np.ndarray:
         """New responses, one for each draw and row.
@@ -222,6 +237,36 @@ class ResponseLaw:
     def _plain(self) -> np.ndarray:
         """The response itself, without what says how it was observed."""
         return self._data if self.family.response == "plain" else self._data[:, 0]
+
+
+def mean_within(mu: np.ndarray, sigma: np.ndarray, lower: float, upper: float) -> np.ndarray:
+    """Mean of a Normal variable that is known to lie between bounds.
+
+    Parameters
+    ----------
+    mu, sigma : arrays
+        Of the variable without bounds; their shapes must fit.
+    lower, upper : float
+        May be infinite.
+
+    Returns
+    -------
+    array
+
+    Examples
+    --------
+    >>> mean_within(np.array([0.0, -30.0]), np.array([1.0, 1.0]), 0.0, np.inf).round(6)
+    array([0.797885, 0.03326 ])
+    """
+    a, b = np.clip((np.array([lower, upper]).reshape(2, *(1 for _ in mu.shape)) - mu) / sigma, -FAR, FAR)
+    sign = np.where(a + b < 0.0, -1.0, 1.0)  # the end that is nearer to the middle first, so that nothing cancels
+    a, b = np.where(sign < 0.0, -b, a), np.where(sign < 0.0, -a, b)
+    above, beyond = special.log_ndtr(-a), special.log_ndtr(-b)
+    with np.errstate(under="ignore"):
+        density = -0.5 * a**2 - 0.5 * np.log(2.0 * np.pi)
+        rises = -np.expm1(0.5 * (a - b) * (a + b)), -np.expm1(beyond - above)
+        shift = np.exp(density - above) * np.divide(*rises, out=np.zeros_like(a), where=rises[1] > 0.0)
+    return np.clip(mu + sign * sigma * shift, lower, upper)
 
 
 def law_of(specification: Specification) -> ResponseLaw:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hierbayes.errors import LoadError
 from hierbayes.laplace import Laplace
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 KINDS = {"RemlFit", "LaplaceFit", "Fit", "FamilyFit"}
 
 
-def load(path: str | Path, data: pd.DataFrame | None = None) -> Fit | FamilyFit | RemlFit | LaplaceFit:
+def load(
+    path: str | Path, data: pd.DataFrame | None = None, namespace: Mapping[str, Any] | None = None
+) -> Fit | FamilyFit | RemlFit | LaplaceFit:
     """Read a saved fit.
 
     Parameters
@@ -29,6 +32,8 @@ def load(path: str | Path, data: pd.DataFrame | None = None) -> Fit | FamilyFit 
     data : pandas.DataFrame, optional
         The data frame that was fitted, needed if the fit was saved with ``data=False``. It is compared with the
         fingerprint in the file.
+    namespace : mapping of str to object, optional
+        Functions that the formula uses, by name; by default those that the caller can see.
 
     Returns
     -------
@@ -57,10 +62,11 @@ def load(path: str | Path, data: pd.DataFrame | None = None) -> Fit | FamilyFit 
     Model('Yield ~ 1 + (1 | Batch)': 30 rows, 6 levels of Batch)
     """
     caller = sys._getframe(1)
+    scope = {**caller.f_globals, **caller.f_locals, **(namespace or {})}
     stored = Stored(path, *read(path))
     if stored.kind not in KINDS:
         raise LoadError(f"{path} holds a {stored.kind}, which this version of hierbayes does not know; update it.")
-    specification = stored.specification(data, {**caller.f_globals, **caller.f_locals})
+    specification = stored.specification(data, scope)
     model = Model._specified(specification)
     if stored.kind == "FamilyFit":
         return FamilyFit(model.design, stored.priors, stored.idata(), specification=specification)

@@ -131,6 +131,19 @@ def test_a_family_without_maximum_likelihood_is_fitted_by_its_posterior_alone():
     )
 
 
+def test_the_response_of_a_data_set_keeps_its_family():
+    out, _ = run("fit cbpp 'p(incidence,size) ~ 1 + (1 | herd)' --method ml --json")
+    assert json.loads(out)["family"] == "binomial"
+
+
+def test_the_category_that_is_modelled_is_said():
+    data = hb.load_data("sleepstudy")
+    data.assign(ans=np.where(data["Reaction"] > 300, "yes", "no")).to_csv("answers.csv", index=False)
+    line = "fit answers.csv 'ans ~ Days + (1 | Subject)' --family bernoulli --method ml"
+    assert "probability of ans = no" in run(line)[0]
+    assert json.loads(run(f"{line} --json")[0])["event"] == "ans = no"
+
+
 def test_fit_prints_both_inferences_side_by_side():
     out, _ = run(f"fit sleepstudy 'Reaction ~ Days + (1 | Subject)' {SHORT}")
     row = next(line for line in out.splitlines() if line.split()[:1] == ["Days"])

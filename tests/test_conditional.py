@@ -333,7 +333,9 @@ def test_few_noisy_rows_a_level_are_not():
 
 
 def test_no_variance_is_not_centred():
-    assert information(grouped(50, ones, [True]), np.array([[0.0]]), 1.0)["choice"].tolist() == ["noncentered"]
+    nothing = information(grouped(50, ones, [True]), np.array([[0.0]]), 1.0)
+    assert nothing["choice"].tolist() == ["noncentered"]
+    assert nothing["reason"].tolist() == ["the quick fit finds no variance in these effects"]
 
 
 def test_blocks_are_judged_one_by_one():

@@ -6,13 +6,18 @@ import warnings
 
 import bambi as bmb
 import numpy as np
+import pandas as pd
 import pytest
+import xarray as xr
 from bambi.defaults.families import BUILTIN_FAMILIES
 from fixtures_families import DENSITY, INTERPRETED, LEFT, LINKS, bambi_model, compared, half_normal, responses
 from scipy import stats
 
 import hierbayes as hb
 from hierbayes.conditional import INTERCEPT_CENTERED
+from hierbayes.diagnostics import check_convergence
+from hierbayes.family import Family
+from hierbayes.initial import other_link
 
 SEVERAL_COLUMNS = {"categorical", "multinomial", "dirichlet_multinomial"}
 """Families with a linear predictor for each outcome; Bambi's graph cannot have an offset then."""
@@ -118,6 +123,16 @@ def test_binary_responses_count_the_event(left, event):
     data = responses().assign(truth=lambda d: d["binary"] == 1)
     design = hb.Model(f"{left} ~ x + (1 | g)", data, family="bernoulli").design
     np.testing.assert_array_equal(design.y, (data["word"] == event).astype(float))
+    known = {"truth": "truth = True", "binary": None}.get(left, f"word = {event}")
+    assert design.event == known
+    assert known is None or design.size.endswith(f"probability of {known}")
+
+
+def test_successes_and_trials_need_a_family():
+    data = responses().assign(s=1, n=2)
+    data.loc[:3, "s"] = 0
+    with pytest.raises(hb.errors.DataError, match=r"successes and trials need family='binomial'"):
+        hb.Model("p(s, n) ~ x + (1 | g)", data)
 
 
 def test_categories_are_codes_in_their_order():
@@ -130,6 +145,28 @@ def test_categories_are_codes_in_their_order():
     np.testing.assert_array_equal(design.y, 3 - data["grade"].cat.codes)
     with pytest.warns(hb.errors.HierbayesWarning, match=r"alphabetical order, a < b < c < d; make"):
         hb.Model("text ~ x + (1 | g)", data, family="cumulative")
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize("left", ["rating", "C(rating)"])
+def test_categories_have_their_own_order_whether_ordered_or_not(left, ordered):
+    """Those of an unordered one formulae would sort."""
+    labels = ["low", "medium", "high", "never"]
+    codes = responses()["grade"].cat.codes.clip(upper=2)
+    data = responses().assign(rating=pd.Categorical.from_codes(codes, labels, ordered=ordered))
+    for family in ("cumulative", "sratio", *(["categorical"] if left == "rating" else [])):
+        design = hb.Model(f"{left} ~ x + (1 | g)", data, family=family).design
+        assert design.categories == ("low", "medium", "high")
+        np.testing.assert_array_equal(design.y, codes)
+    assert design.outcomes is None or design.outcomes[1] == ("medium", "high")
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+def test_the_first_of_two_categories_is_modelled(ordered):
+    data = responses().assign(answer=lambda d: pd.Categorical(d["word"], ["yes", "no"], ordered=ordered))
+    for left, event in (("answer", "yes"), ("answer['no']", "no")):
+        design = hb.Model(f"{left} ~ x + (1 | g)", data, family="bernoulli").design
+        np.testing.assert_array_equal(design.y, data["word"] == event)
 
 
 def test_columns_of_counts_are_outcomes():
@@ -153,7 +190,7 @@ def test_columns_of_counts_are_outcomes():
         ("p(hits + 9, trials)", "binomial", r"'successes' cannot be greater than 'trials'"),
         ("count", "cumulative", r"has numbers, and the family 'cumulative' needs categories"),
         ("count", "categorical", r"has numbers, and the family 'categorical' needs categories"),
-        ("low", "multinomial", r"counts of two or more categories .* counts\(a, b, …\)"),
+        ("low", "multinomial", r"counts of three or more categories .* counts\(a, b, …\)"),
         ("counts(low, high)", "poisson", r"several columns"),
         ("counts(low, high)", "multinomial", r"two counts, .* use family=.binomial. with p\(k1, k1 \+ k2\)"),
         ("counts(low, high)", "dirichlet_multinomial", r"two counts, .* use family=.beta_binomial."),
@@ -170,6 +207,9 @@ def test_responses_that_a_family_cannot_have_are_refused(left, family, sentence)
 def test_unknown_families_and_links_are_refused():
     with pytest.raises(hb.errors.FormulaError, match=r"There is no family 'posson'\. Did you mean 'poisson'"):
         hb.Model("count ~ x + (1 | g)", responses(), family="posson")
+    for name in ("neg_binomial", "negative_binomial", "Negative Binomial"):
+        with pytest.raises(hb.errors.FormulaError, match="Did you mean 'negativebinomial'"):
+            hb.Model("count ~ x + (1 | g)", responses(), family=name)
     with pytest.raises(hb.errors.FormulaError, match="'poisson' has no link 'logit' for mu; it has identity, log"):
         hb.Model("count ~ x + (1 | g)", responses(), family="poisson", link="logit")
 
@@ -200,20 +240,32 @@ def test_priors_that_the_family_cannot_have_are_refused(priors, sentence):
 
 
 @pytest.mark.parametrize(
-    "call",
+    ("call", "what", "remedy"),
     [
-        lambda m: m.reml(),
-        lambda m: m.refit(m.design.y),
-        lambda m: m.refits([m.design.y]),
-        lambda m: m.quadrature(),
-        lambda m: m.evidence(),
+        (lambda m: m.reml(), "A REML fit in closed form", r"use ml\(\) for maximum likelihood"),
+        (lambda m: m.refit(m.design.y), r"refit\(\)", "make a Model of data with the other response"),
+        (lambda m: m.refits([m.design.y]), r"refits\(\)", "make a Model of data with each response"),
+        (lambda m: m.quadrature(), r"quadrature\(\)", r"sample the posterior by fit\(\)"),
+        (lambda m: m.evidence(), r"evidence\(\)", r"compare models by compare\(\) of their fits"),
     ],
     ids=["reml", "refit", "refits", "quadrature", "evidence"],
 )
-def test_what_only_gaussian_models_have_is_refused_in_a_sentence(call):
+def test_what_only_gaussian_models_have_is_refused_in_a_sentence(call, what, remedy):
     model = hb.Model("count ~ x + (1 | g)", responses(), family="poisson")
-    with pytest.raises(hb.errors.HierbayesError, match=r"needs? a Gaussian response with identity link, not poisson"):
+    sentence = rf"^{what} needs a Gaussian response with identity link, not poisson\(log\); {remedy}"
+    with pytest.raises(hb.errors.HierbayesError, match=sentence):
         call(model)
+
+
+def test_divergences_of_a_restricted_link_recommend_another():
+    posterior = xr.Dataset({"x": (("chain", "draw"), np.random.default_rng(1).normal(size=(4, 500)))})
+    stats_ = xr.Dataset({"diverging": (("chain", "draw"), np.arange(2000).reshape(4, 500) == 7)})
+    for family, end in (
+        (Family("poisson", "mu", "identity"), "tighter priors, or another link, such as 'log'."),
+        (Family("bernoulli", "p", "identity"), "tighter priors, or another link, such as 'logit'."),
+        (Family("poisson", "mu", "log"), "tighter priors."),
+    ):
+        assert check_convergence(posterior, stats_, other_link(family)).problems[0].endswith(end)
 
 
 def test_the_marginal_parametrisation_is_refused():

@@ -216,6 +216,12 @@ def test_transforms_lie_between_those_of_the_grid(fit, grid):
     assert not np.array_equal(found, fit.loo_pit(seed=3))
 
 
+def test_what_was_integrated_is_said(fit):
+    assert fit.loo().note == (
+        "Each row is left out and predicted from all others, the effects of its level of 'g' integrated."
+    )
+
+
 def test_where_it_is_dear_only_what_has_to_be_is_integrated(fit, grid, monkeypatch):
     monkeypatch.setattr(module, "CHEAP", 0)
     found, conditional = fit.loo(), score_rows(fit, conditional=True).smoothed
@@ -224,7 +230,7 @@ def test_where_it_is_dear_only_what_has_to_be_is_integrated(fit, grid, monkeypat
     np.testing.assert_array_equal(found.integrated == "g", high)
     np.testing.assert_allclose(found.elpd_i[high], grid.loo[high], atol=EACH, rtol=FAR)
     np.testing.assert_array_equal(found.elpd_i[~high], conditional.elpd[~high])
-    assert f"for {high.sum()} of 15 those of 'g' are integrated" in found.note
+    assert f"which have seen it, except that for {high.sum()} of 15 rows those of 'g' are integrated" in found.note
 
 
 def test_chunks_change_nothing(fit, monkeypatch):
@@ -364,3 +370,5 @@ def test_models_are_compared(herds, cbpp):
     more = replace(empty, design=replace(empty.design, trials=empty.design.trials + 1.0))
     with pytest.raises(DataError, match="number of trials"):
         hb.compare({"more": more, "period": herds})
+    with pytest.raises(DataError, match="number of trials"):
+        hb.compare({"more": more.loo(), "period": herds.loo()})

@@ -146,6 +146,24 @@ def test_variances_of_proportions_are_scipys():
     np.testing.assert_allclose(response_variance(Family("binomial", "p", "logit"), mean, {}), [[0.16, 0.21]])
 
 
+def test_several_linear_predictors_have_no_variances():
+    """Refused before anything is asked of the draws."""
+    design = type("Design", (), {"outcomes": ("dim", ("b", "c")), "factors": ()})()
+    found = on_both_scales(type("Result", (), {"design": design})())
+    assert found["latent"].residual == "not known: the response has several linear predictors"
+    assert np.isnan(found["response"].variances.residual).all()
+
+
+def test_an_offset_explains_nothing():
+    data = rows().assign(exposure=lambda d: 1.0 + np.arange(len(d)) % 4)
+    ml = hb.Model("count ~ 1 + offset(np.log(exposure)) + (1 | g)", data, family="poisson").ml()
+    found, v = on_both_scales(ml), ml.covariance[0, 0]
+    mean = np.exp(ml.fixef.iloc[0] + ml.design.offset.mean() + 0.5 * v)
+    assert found["latent"].variances.fixed[0] == pytest.approx(0.0, abs=1e-12)
+    assert found["response"].variances.fixed[0] == pytest.approx(0.0, abs=1e-12)
+    assert found["response"].variances.residual[0] == pytest.approx(mean, rel=EXACT)
+
+
 # --- latent scale -----------------------------------------------------------------------------------------
 
 

@@ -52,6 +52,16 @@ def test_formula_data_and_priors_are_those_of_the_model_handed_over():
     assert full.design.parts[0].free
 
 
+@pytest.mark.parametrize("family", ["bernoulli", "cumulative"])
+def test_unordered_categories_stay_in_the_order_that_bambi_has_taken(family):
+    """Bambi sorts them; of a Model made here they keep their own."""
+    data = responses().assign(answer=lambda d: pd.Categorical(d["word"], ["yes", "no"]))
+    right = "0 + x + (1 | g)" if family == "cumulative" else "x + (1 | g)"
+    their = bambi_model(f"answer ~ {right}", data, family=family)
+    design = hb.Model.from_bambi(their).design
+    np.testing.assert_array_equal(design.y, data["word"] == ("yes" if family == "cumulative" else "no"))
+
+
 def test_rows_that_bambi_drops_are_left_out_aloud():
     data = responses().assign(x=lambda d: d["x"].where(d.index != 3))
     model = bambi_model("count ~ x + (1 | g)", data, family="poisson", dropna=True)

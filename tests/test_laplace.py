@@ -15,7 +15,7 @@ import hierbayes as hb
 from hierbayes import kernel_family as family
 from hierbayes.laplace import Laplace
 from hierbayes.laplace_estimate import LaplaceEstimate
-from hierbayes.laplace_maximum import maximise_laplace
+from hierbayes.laplace_maximum import _Search, maximise_laplace
 
 LME4 = 2e-6
 """lme4 stops where the deviance is flat to 1e-10: its estimates are good to about 1e-6."""
@@ -454,7 +454,22 @@ def test_singular(data):
     assert "singular" in repr(fit)
 
 
-@pytest.mark.filterwarnings("ignore::hierbayes.errors.SingularFit")  # the effects may vanish as well
+@pytest.mark.filterwarnings("ignore::hierbayes.errors.SingularFit")
+@pytest.mark.parametrize(("left", "family"), [("success", "bernoulli"), ("rank", "cumulative")])
+def test_what_is_not_on_the_boundary_keeps_its_standard_error(data, left, family):
+    """With a factor of no variance the likelihood is that of the model without the factor."""
+    more = data.assign(k=[f"k{each}" for each in np.arange(240) // 60])
+    whole = hb.Model(f"{left} ~ x + (1 | h) + (1 | k)", more, family=family).ml()
+    part = hb.Model(f"{left} ~ x + (1 | h)", more, family=family).ml()
+    table = whole.tidy().set_index(["group", "term"])
+    assert table.loc[("k", "sd(Intercept)"), "estimate"] == 0.0
+    assert np.isnan(table.loc[("k", "sd(Intercept)"), ["std_error", "conf_low", "conf_high"]].astype(float)).all()
+    shared = table.drop(("k", "sd(Intercept)"))[["std_error", "conf_low", "conf_high"]]
+    expected = part.tidy().set_index(["group", "term"])[["std_error", "conf_low", "conf_high"]]
+    assert np.isfinite(shared.loc[shared.index.get_level_values(0) == "Residual"]).all(axis=None)
+    assert_allclose(shared, expected, rtol=1e-4)
+
+
 @pytest.mark.parametrize("nagq", [1, 5])
 def test_separation_is_named(data, nagq):
     more = data.assign(z=(np.arange(240) % 4 == 0) * 1.0)
@@ -478,6 +493,23 @@ def test_a_parameter_without_estimate_is_named(data):
     )
     with pytest.warns(hb.ConvergenceWarning, match="'nu' has no finite estimate"):
         hb.Model("even ~ x + (1 | g)", more, family="t").ml()
+
+
+@pytest.mark.parametrize(("left", "family"), [("rank", "cumulative"), ("count", "negativebinomial")])
+def test_parameters_beyond_the_largest_number_have_no_density(data, left, family):
+    likelihood = Laplace(hb.Model(f"{left} ~ x + (1 | g)", data, family=family).design)
+    x = likelihood.guess()
+    x[-1] = 800.0
+    assert likelihood.log_likelihood(x)[0] == -np.inf
+
+
+def test_a_search_that_meets_no_curvature_ends(data):
+    """Differences of gradients at the end of what doubles can hold."""
+    search = _Search(Laplace(hb.Model("count ~ x + (1 | g)", data, family="poisson").design))
+    search.hessian = lambda x: np.full((len(x), len(x)), np.nan)
+    x = search.likelihood.guess()
+    found = search.polish(x, *search.value(x))
+    assert_allclose(found[0], x)
 
 
 def test_without_fixed_effects(data):

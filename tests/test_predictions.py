@@ -17,9 +17,11 @@ from scipy.stats import norm
 
 import hierbayes as hb
 from hierbayes.laplace_estimate import LaplaceEstimate
+from hierbayes.predictions import maximum
 from hierbayes.predictions.population import population_mean
 from hierbayes.predictions.posterior import predict, predict_draws, thinned
 from hierbayes.predictions.prior import prior_draws
+from hierbayes.response_law import ResponseLaw
 
 EXACT = 1e-9
 """Relative, between two ways to the same number in double precision."""
@@ -149,6 +151,68 @@ def test_a_whole_number_written_as_a_float_is_the_same_level(schools, reml_schoo
     pd.testing.assert_frame_equal(
         reml_schools.predict(rows.assign(a=rows["a"].astype(float))), reml_schools.predict(rows)
     )
+
+
+@pytest.mark.parametrize("narrow", ["uint8", "int8"])
+def test_whole_numbers_of_few_bytes_do_not_wrap(schools, narrow):
+    wide = schools.assign(k=schools["a"] % 4)
+    small = wide.astype({"k": narrow, "a": narrow})
+    rows = pd.DataFrame({"k": [-1, 300, 2], "a": [3, 3, 259]})
+    found = hb.Model("y ~ k + (1 | a)", small).reml()
+    expected = hb.Model("y ~ k + (1 | a)", wide).reml().predict(rows, groups="mixed")
+    pd.testing.assert_frame_equal(found.predict(rows, groups="mixed"), expected, rtol=EXACT)
+    with pytest.raises(hb.DataError, match="level '259'"):
+        found.predict(rows)
+
+
+DAYS = pd.date_range("2020-01-01", periods=10)
+
+
+@pytest.mark.parametrize(
+    ("fitted", "new"),
+    [
+        (np.arange(10.0), pd.Series([3, 5])),
+        (np.arange(10.0), pd.Series(["3", "5.0"])),
+        (np.arange(10), pd.Series(["3", "5"])),
+        (np.arange(10), pd.Series([3.0, np.nan])),
+        (pd.Categorical(np.arange(10)), pd.Series([3.0, np.nan])),
+        (pd.Categorical(np.arange(10)), pd.Series(pd.Categorical([5, 3])[::-1])),
+        (DAYS, pd.Series(["2020-01-04", "2020-01-06 00:00"])),
+        (DAYS, pd.Series([DAYS[3].date(), DAYS[5]])),
+        (np.arange(10).astype(str), pd.Series([3.0, np.nan])),
+        (np.arange(10.0).astype(str), pd.Series([3.0, 5.0])),
+        (np.arange(10), pd.Series([3, "new"], dtype=object)),
+    ],
+)
+def test_a_level_spelled_otherwise_is_the_same_level(schools, fitted, new):
+    data = schools.assign(g=pd.Series(fitted)[schools["a"]].to_numpy())
+    if isinstance(fitted, pd.Categorical):
+        data["g"] = pd.Categorical(data["g"])
+    reader = hb.Model("y ~ x + (1 | g)", data).specification
+    rows = reader.new_rows(pd.DataFrame({"x": 0.0, "g": new}), ["g"])
+    expected = [3, 5][: len(rows.codes["g"])] if "new" not in new.to_list() else [3, -1]
+    assert rows.codes["g"].tolist() == expected
+
+
+def test_booleans_are_booleans_however_they_are_stored(schools):
+    fit = hb.Model("y ~ f + (1 | g)", schools.assign(f=schools["x"] > 2, g=schools["shift"] > 0)).reml()
+    stored = pd.DataFrame({"f": np.array([True, False], dtype=object), "g": [1, 0]})
+    expected = fit.predict(pd.DataFrame({"f": [True, False], "g": [True, False]}))
+    pd.testing.assert_frame_equal(fit.predict(stored), expected, rtol=EXACT)
+
+
+def test_levels_of_one_name_are_refused(schools):
+    first, second = np.where(schools["a"] < 5, "x:y", "x"), np.where(schools["a"] < 5, "w", "y:w")
+    with pytest.raises(hb.DataError, match=r"'y:w'\) and \('x:y', 'w'\) of 'f:g' would both be called 'x:y:w'"):
+        hb.Model("y ~ x + (1 | f:g)", schools.assign(f=first, g=second))
+
+
+def test_weights_given_as_an_array_are_asked_for(schools):
+    fit = hb.Model("y ~ x + (1 | a)", schools, weights=schools["w"].to_numpy()).reml()
+    with pytest.raises(hb.DataError, match=r"weights= was given as an array; .* named '\(weights\)'"):
+        fit.predict(schools, kind="response")
+    rows = fit.predict(schools.assign(**{"(weights)": schools["w"]}), kind="response")
+    pd.testing.assert_frame_equal(rows, fit.predict(kind="response", seed=1), rtol=EXACT)
 
 
 # --- REML -----------------------------------------------------------------------------------------
@@ -447,6 +511,34 @@ def test_trials_of_new_rows_count(pseudo, visits):
     predict_draws(fit, rows.drop(columns="trials"))  # a probability has none
 
 
+@pytest.mark.parametrize("name", ["poisson", "categorical", "ordinal", "probit"])
+@pytest.mark.parametrize("kind", ["linear", "mean", "response"])
+def test_rows_that_are_all_incomplete_are_all_missing(pseudo, visits, name, kind):
+    gaps = visits.head(2).assign(x=np.nan, g=None if name == "ordinal" else "g1")
+    gaps["x"] = 0.0 if name == "ordinal" else np.nan
+    with pytest.warns(hb.MissingPrediction, match="2 of 2 rows"):
+        drawn = predict_draws(pseudo[name], gaps, kind=kind)
+    assert drawn.sizes["__obs__"] == 2
+    assert np.isnan(drawn).all()
+    if kind != "response" or pseudo[name].design.categories is None:
+        with pytest.warns(hb.MissingPrediction):
+            table = predict(pseudo[name], gaps, kind=kind)
+        whole = predict(pseudo[name], visits.head(2), kind=kind)
+        assert table.index.equals(whole.index)
+        assert table.isna().all(axis=None)
+
+
+def test_constant_trials_need_no_column(visits):
+    fit = prior_draws(hb.Model("p(hits, 12) ~ x + (1 | g)", visits, family="binomial").specification, 50, seed=1)
+    rows = visits[["x", "g"]].head(2)
+    assert predict_draws(fit, rows, kind="response", seed=1).max() <= 12
+    fit = prior_draws(
+        hb.Model("p(hits, 2 * trials) ~ x + (1 | g)", visits, family="binomial").specification, 9, seed=1
+    )
+    with pytest.raises(hb.DataError, match="no column 'trials'"):
+        predict_draws(fit, rows, kind="response", seed=1)
+
+
 def test_prior_predictive_of_a_family_has_its_moments(visits):
     """E y over the prior of an intercept, by quadrature: a Poisson rate with two Normal parts on the log scale."""
     priors = {
@@ -513,6 +605,7 @@ def test_effects_of_which_summaries_were_kept_are_drawn_again(sleepstudy, fit_sl
         warnings.simplefilter("ignore", hb.ConvergenceWarning)  # few draws
         streamed = model.fit(draws=300, tune=300, chains=2, seed=5, progress=False, ranef=tmp_path / "effects.zarr")
         memory = model.fit(draws=300, tune=300, chains=2, seed=5, progress=False)
+    pd.testing.assert_frame_equal(summary.predict(three), summary.predict(three))  # by the seed of the fit
     # the streamed draws have noise of their own; their fixed effects are the same
     pd.testing.assert_frame_equal(streamed.predict(three, groups="average"), memory.predict(three, groups="average"))
     wanted = flat(streamed.posterior["1|Subject"].sel(Subject__factor_dim="308"))
@@ -631,6 +724,31 @@ def test_ml_simulates_new_responses(ml_cbpp, two_herds):
     pd.testing.assert_frame_equal(response, ml_cbpp.predict(two_herds, kind="response", seed=1))
     with pytest.raises(hb.DataError, match="no column 'size', which a new response needs"):
         ml_cbpp.predict(two_herds.drop(columns="size"), kind="response")
+
+
+def test_ml_simulates_some_rows_at_a_time(ml_cbpp, monkeypatch):
+    whole, sizes = ml_cbpp.predict(kind="response", seed=1), []
+    draw = ResponseLaw.draw
+
+    def counted(law, eta, *others):
+        sizes.append(eta.shape)
+        return draw(law, eta, *others)
+
+    monkeypatch.setattr(ResponseLaw, "draw", counted)
+    monkeypatch.setattr(maximum, "CHUNK", 10 * maximum.SIMULATED)
+    parts = ml_cbpp.predict(kind="response", seed=1)
+    assert [rows for _, rows in sizes] == [10, 10, 10, 10, 10, 6]
+    error = whole["std_error"] * np.sqrt(2.0 / maximum.SIMULATED)
+    assert (np.abs(parts["estimate"] - whole["estimate"]) < STANDARD_ERRORS * error).all()
+
+
+def test_ml_of_incomplete_rows_alone_is_missing(ml_cbpp, two_herds):
+    for kind in ("linear", "mean", "response"):
+        for groups in ("known", "population", "new"):
+            with pytest.warns(hb.MissingPrediction):
+                found = ml_cbpp.predict(two_herds.assign(period=None), groups, kind)
+            assert found.shape == (2, 4)
+            assert found.isna().all(axis=None)
 
 
 @pytest.mark.filterwarnings("ignore::hierbayes.SingularFit")

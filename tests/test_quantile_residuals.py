@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 import hierbayes as hb
+from hierbayes.checks import quantile_residuals as module
 from hierbayes.checks.check_family import ALARM
 from hierbayes.checks.quantile_residuals import (
     Replicates,
@@ -194,6 +195,32 @@ def test_single_zeros_and_ones_say_nothing():
     row = ml.check().findings.query("topic == 'residuals'").iloc[0]
     assert row["severity"] == "note"
     assert "p(successes, trials)" in row["next"]
+
+
+def test_categories_have_neither_zeros_nor_dispersion():
+    grade = pd.cut(study()["y"], [-1, 1, 3, np.inf], labels=["low", "mid", "high"])
+    ml = hb.Model("grade ~ x + (1 | g)", study().assign(grade=grade), family="cumulative").ml()
+    tests = ml.residual_tests()
+    assert tests.loc[["dispersion", "zeros"]].isna().all(axis=None)
+    assert tests.loc[["uniformity", "outliers"]].notna().all(axis=None)
+    assert ml.residuals_table()["observed"].tolist() == grade.tolist()
+    assert not {"dispersion", "zeros"} & set(ml.check().findings["topic"])
+
+
+def test_few_draws_reach_no_outlier():
+    y = np.r_[np.full(199, 3.0), 1000.0]
+    few, enough = (residual_tests(made_of(np.full(200, 3.0), y, draws)).loc["outliers"] for draws in (370, 371))
+    assert few.isna().all()
+    assert enough["observed"] >= 1
+
+
+def test_simulated_responses_do_not_fill_the_memory(ml, monkeypatch):
+    monkeypatch.setattr(module, "MOST", 1000)
+    monkeypatch.setattr(module, "CHUNK", 5000)
+    made = replicates_of(ml)
+    assert made.drawn.shape == (200, module.FEWEST)
+    np.testing.assert_allclose(made.moments()[1], made.drawn.var(axis=1))
+    assert (residual_tests(made)["p_value"] > ALARM).all()
 
 
 def test_responses_without_order_are_refused(ml):

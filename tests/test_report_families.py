@@ -264,6 +264,11 @@ SAID = [
     ("p(s, n) ~ 1", "binomial", None, "Intercept", 1.5, "In an average level of g, the probability of s is 0.818."),
     ("p(s, n) ~ 0 + a", "binomial", None, "a[q]", 1.5,
      "In an average level of g, the probability of s for a q is 0.818."),
+    ("p(s, n) ~ 0 + a + x", "binomial", None, "a[q]", 1.5,
+     "In an average level of g, the probability of s for a q is 0.818 where x is 0."),
+    ("k ~ 0 + a + x + offset(z)", "poisson", None, "a[q]", 1.5,
+     "In an average level of g, the mean of k for a q is 4.48 where x is 0 and the offset is 0."),
+    ("z ~ 0 + a + x", "gaussian", None, "a[q]", 1.5, "The average z for a q is 1.500 where x is 0."),
     ("p(s, n) ~ x", "binomial", "probit", "x", 1.5,
      "The probit of the probability of s is 1.500 higher for each unit of x."),
     ("p(s, n) ~ 1", "binomial", "probit", "Intercept", 1.5,
@@ -316,10 +321,33 @@ def test_ratios_have_the_ends_of_the_intervals():
     assert f"As probability of s: ML {brief(stats.norm.cdf(1.5))} ({brief(stats.norm.cdf(0.5))} to" in said
 
 
+def test_exponentials_of_interactions_are_ratios_of_ratios():
+    for left, family, right, label, words in [
+        ("p(s, n)", "binomial", "a * x", "a[q]:x", " As ratios of odds ratios: ML 4.48"),
+        ("k", "poisson", "x * z", "x:z", " As ratios of ratios: ML 4.48"),
+        ("p(s, n)", "binomial", "a:x", "a[q]:x", " As odds ratios: ML 4.48"),
+    ]:
+        model = hb.Model(f"{left} ~ {right} + (1 | g)", data := frame(), family=family)
+        known = sections.references(model.design, data)
+        assert words in in_words(estimate(label, 1.5, 0.5), model.design, data, "95%", known).evidence
+
+
+def test_a_boolean_response_is_true():
+    data = frame().assign(b=lambda d: d["one"] == 1)
+    design = hb.Model("b ~ x + (1 | g)", data, family="bernoulli").design
+    found = in_words(estimate("x", 1.5, 0.5), design, data, "95%", {})
+    assert found.claim == "The odds of b = True are multiplied by 4.48 for each unit of x."
+
+
+def test_a_fit_is_no_model(tmp_path):
+    with pytest.raises(ValueError, match=r"give the model: hb.report\(model, fit=fit\)"):
+        hb.report(study("visits").fit, tmp_path / "x.html")
+
+
 def test_deviations_of_levels_as_ratios():
     made = study("cbpp")
     rows = side_by_side(made.ml.tidy(), made.fit.tidy(), "ML")
-    (said,) = _groups(made.ml, made.fit, rows, made.model.data, "95%")
+    (said,) = _groups(made.ml, made.fit, rows, made.model.data, "95%", {})
     sd = made.ml.tidy()["estimate"].iloc[-1]
     assert said.claim == (
         f"Intercepts differ between the levels of herd, with a standard deviation of {sd:.3f} on the log-odds scale."
@@ -349,7 +377,7 @@ def test_a_singular_maximum_is_said_first():
     assert said.claim == "The ML fit is singular."
     assert said.evidence.startswith("By ML, sd(Intercept) is 0, the end of its range")
     assert "the conditional modes take the boundary as known" in said.evidence
-    (group,) = _groups(ml, fit, rows, model.data, "95%")
+    (group,) = _groups(ml, fit, rows, model.data, "95%", {})
     assert group.claim.startswith("By ML intercepts do not differ between the levels of g;")
     section = sections.estimates_section(rows, ml, model.design, laplace())
     assert (section["singular"], section["undefined"]) == (True, False)

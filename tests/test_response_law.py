@@ -9,7 +9,7 @@ from scipy import stats
 from scipy.special import expit, gamma, softmax
 
 import hierbayes as hb
-from hierbayes.response_law import ResponseLaw, law_of
+from hierbayes.response_law import ResponseLaw, law_of, mean_within
 
 DENSITY = 1e-9
 """Relative and absolute, of log densities of single rows: special functions of two libraries."""
@@ -283,6 +283,23 @@ def test_a_constrained_response_is_drawn_within_its_bounds(rows):
     wanted = stats.truncnorm.mean(-1.0, np.inf, loc=-1.0, scale=2.0)
     assert drawn.min() > -3.0
     assert abs(drawn.mean() - wanted) < STANDARD_ERRORS * drawn.std() / np.sqrt(drawn.size)
+    np.testing.assert_allclose(law.mean(np.full((1, ROWS), -1.0), {"sigma": np.array([2.0])}), wanted, rtol=DENSITY)
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper"), [(0.0, np.inf), (-np.inf, 1.0), (-0.5, 2.0), (3.0, 3.5), (-np.inf, np.inf)]
+)
+def test_means_within_bounds_are_those_of_a_truncated_normal(lower, upper):
+    mu, sigma = np.array([[-20.0, -3.0, 0.0, 0.7, 4.0, 20.0], [0.0] * 6]), np.array([[0.7], [2.0]])
+    wanted = stats.truncnorm.mean((lower - mu) / sigma, (upper - mu) / sigma, loc=mu, scale=sigma)
+    np.testing.assert_allclose(mean_within(mu, sigma, lower, upper), wanted, rtol=NORMAL_TAIL, atol=NORMAL_TAIL)
+
+
+def test_other_means_within_bounds_are_refused(rows):
+    few = rows[rows["count"] <= 2]
+    law = ResponseLaw(hb.Model("constrained(count, ub=2) ~ 1 + (1 | g)", few, family="poisson").specification)
+    with pytest.raises(hb.HierbayesError, match="constrained response of family 'poisson'; ask for kind='response'"):
+        law.mean(np.zeros((1, law.n)), {})
 
 
 def test_bounds_without_quantiles_are_kept_by_rejection(rows):

@@ -455,6 +455,13 @@ def test_a_function_must_be_there_again_and_do_the_same(made, tmp_path):
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "uses centred, the function centred of test_store, which is not in the file; define or import it" in out
 
+    code = (
+        "import hierbayes as hb\ndef load():\n    centred = lambda v: v - v.mean()\n    return scope(centred)\n"
+        f"def scope(f):\n    return hb.load({str(path)!r}, namespace={{'centred': f}})\nprint(load().criterion)"
+    )
+    run = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
+    assert run.stdout.strip() == str(reml.criterion), run.stderr
+
     def elsewhere():
         centred = np.sqrt
         assert centred(4.0) == 2.0
@@ -741,3 +748,15 @@ def test_a_truncated_file_says_so(saved, tmp_path, share):
     Path(tmp_path, "fit.hb").write_bytes(content[: int(share * len(content))])
     with pytest.raises(hb.LoadError, match="is damaged: its end, with the table of contents, is missing"):
         hb.load(tmp_path / "fit.hb")
+
+
+def test_a_response_of_unordered_categories_is_the_one_that_was_fitted(tmp_path, sleepstudy):
+    data = sleepstudy.assign(
+        slow=pd.Categorical(np.where(sleepstudy["Reaction"] > 300, "yes", "no"), categories=["yes", "no"])
+    )
+    fit = hb.Model("slow ~ Days + (1 | Subject)", data, family="bernoulli").ml()
+    for whole in (True, False):
+        fit.save(tmp_path / f"{whole}.hb", data=whole)
+        back = hb.load(tmp_path / f"{whole}.hb", data=None if whole else data)
+        assert_array_equal(back.design.y, data["slow"] == "yes")
+        assert_allclose(back.fixef, fit.fixef)

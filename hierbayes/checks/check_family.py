@@ -150,6 +150,8 @@ def _shape(tests: pd.DataFrame) -> Iterator[Verdict]:
 
 def _spread(tests: pd.DataFrame, family: Family) -> Iterator[Verdict]:
     row = tests.loc["dispersion"]
+    if np.isnan(row["observed"]):
+        return
     figure = f"{row['ratio']:.2f} times that of the model, p = {row['p_value']:.2g}"
     if row["p_value"] >= ALARM:
         text = f"The responses spread as the model says ({figure})."
@@ -188,10 +190,13 @@ def _zeros(tests: pd.DataFrame, family: Family) -> Iterator[Verdict]:
 
 def _far(tests: pd.DataFrame, table: pd.DataFrame) -> Iterator[Verdict]:
     row, at = tests.loc["outliers"], table["quantile"].abs().to_numpy().argmax()
+    if np.isnan(row["observed"]):
+        return
     label, seen, expected = (table[column].iloc[at] for column in ("row", "observed", "fitted"))
+    what = str(seen) if isinstance(seen, str) else f"{seen:.4g} where {expected:.4g} was expected"
     text = (
         f"Beyond 3 standard deviations lie {row['observed']:.0f} rows ({row['expected']:.1f} expected); the furthest "
-        f"is row {label}, {seen:.4g} where {expected:.4g} was expected."
+        f"is row {label}, {what}."
     )
     if row["p_value"] >= ALARM:
         yield Verdict("outliers", OK, text, float(row["observed"]))

@@ -15,12 +15,15 @@ of Computational and Graphical Statistics 5, 236; by simulation as in DHARMa, Ha
   been fitted to the rows. Rows of a level then go up and down together, and so do those of the simulated data sets to
   which they are compared: every figure is compared with the same figure of whole simulated data sets.
 
-Figures, each with its two-sided p-value:
+Figures, each with its p-value (two-sided of dispersion and zeros, for more than expected of the others):
 
     uniformity    largest distance between the distribution of the PITs and a uniform one (Kolmogorov-Smirnov)
     dispersion    Σ (y - E y*)²/Var y*, relative to its expectation: above 1 if the data spread more than the model
     zeros         number of zeros, relative to its expectation (responses that are whole numbers)
-    outliers      rows with a quantile residual beyond 3, of which there should be 0.27%
+    outliers      rows with a quantile residual beyond 3, of which there should be 0.27%; fewer than 371 draws do not
+                  reach so far
+
+Categories of an ordinal response have an order and are no numbers: they have neither dispersion nor zeros.
 
 A single 0 or 1 has no dispersion, and its PIT is uniform whatever its probability: of binary responses these figures
 say nothing, and sums over levels have to be looked at (`hierbayes.checks.predictive_check`).
@@ -29,7 +32,7 @@ say nothing, and sums over levels have to be looked at (`hierbayes.checks.predic
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -45,10 +48,12 @@ from hierbayes.inference.simulation import new_effects
 from hierbayes.laplace_estimate import LaplaceEstimate
 from hierbayes.response_law import law_of
 
-SIMULATIONS = 1000
-"""Data sets simulated from a maximum likelihood fit."""
+SIMULATIONS, FEWEST = 1000, 400
+"""Data sets simulated from a maximum likelihood fit; so many of many rows, for a two-sided p-value below 1%."""
 MOST = 40_000_000
 """Draws times rows that are held; of more some draws are looked at."""
+CHUNK = 2_000_000
+"""Draws times rows that are worked on at a time."""
 OUTLYING = 3.0
 """Quantile residual beyond which a row is an outlier."""
 BEYOND = 2.0 * stats.norm.sf(OUTLYING)
@@ -56,6 +61,8 @@ BEYOND = 2.0 * stats.norm.sf(OUTLYING)
 DISTANCE = math.sqrt(0.5 * math.pi) * math.log(2.0)
 """Expected distance of the distribution of n uniform numbers from a uniform one, times √n."""
 TESTS = ("uniformity", "dispersion", "zeros", "outliers")
+NOTHING = (np.nan, np.nan, np.nan)
+"""Figure, expectation and p-value of a test that says nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +100,10 @@ class Replicates:
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
         """Expectation and variance of the response of each row."""
         if self.weights is None:
-            return self.drawn.mean(axis=1), self.drawn.var(axis=1)
+            mean, variance = np.empty(self.design.n), np.empty(self.design.n)
+            for rows in _chunks(*self.drawn.shape):
+                mean[rows], variance[rows] = self.drawn[rows].mean(axis=1), self.drawn[rows].var(axis=1)
+            return mean, variance
         mean = (self.weights * self.drawn).sum(axis=1)
         return mean, (self.weights * (self.drawn - mean[:, None]) ** 2).sum(axis=1)
 
@@ -128,7 +138,7 @@ def replicates_of(result: FamilyPosterior | LaplaceEstimate, seed: int = 0) -> R
     design = result.design
     check_ordered(design)
     if isinstance(result, LaplaceEstimate):
-        drawn = simulated(result, SIMULATIONS, seed).T
+        drawn = simulated(result, int(np.clip(MOST // design.n, FEWEST, SIMULATIONS)), seed).T
         return Replicates(design, drawn, None, _ranks(design.y[:, None], drawn, seed)[:, 0], seed)
     scored = score_rows(_thinned(result), seed=seed)
     assert scored.drawn is not None
@@ -168,14 +178,24 @@ def simulated(estimate: LaplaceEstimate, simulations: int, seed: int) -> np.ndar
     design, law = estimate.design, law_of(estimate.specification)
     values, vectors = np.linalg.eigh(estimate.covariance)
     root = vectors * np.sqrt(np.maximum(values, 0.0))
-    eta = np.tile(design.X @ estimate.fixef.to_numpy(), (simulations, 1))
-    eta += 0.0 if design.offset is None else design.offset
-    rng = np.random.default_rng([seed, 4])
-    effects = new_effects(design, np.broadcast_to(root, (simulations, *root.shape)), rng)
-    for factor, b in zip(design.factors, effects, strict=True):
-        Z = design.effect_columns(factor)
-        eta += sum(Z[:, k] * b[:, k, factor.codes] for k in range(Z.shape[1]))
-    return np.asarray(law.draw(eta, _repeated(estimate, simulations), int(rng.integers(2**31))), dtype=float)
+    fixed = design.X @ estimate.fixef.to_numpy() + (0.0 if design.offset is None else design.offset)
+    rng, made = np.random.default_rng([seed, 4]), np.empty((simulations, design.n))
+    for some in _chunks(simulations, design.n):
+        size = len(made[some])
+        eta = np.tile(fixed, (size, 1))
+        effects = new_effects(design, np.broadcast_to(root, (size, *root.shape)), rng)
+        for factor, b in zip(design.factors, effects, strict=True):
+            Z = design.effect_columns(factor)
+            for k in range(Z.shape[1]):
+                eta += Z[:, k] * b[:, k, factor.codes]
+        made[some] = law.draw(eta, _repeated(estimate, size), int(rng.integers(2**31)))
+    return made
+
+
+def _chunks(items: int, each: int) -> Iterator[slice]:
+    """Items a few at a time, so that each work on them stays small."""
+    step = max(1, CHUNK // max(1, each))
+    return (slice(begin, begin + step) for begin in range(0, items, step))
 
 
 def _repeated(estimate: LaplaceEstimate, simulations: int) -> Mapping[str, np.ndarray]:
@@ -187,12 +207,11 @@ def _repeated(estimate: LaplaceEstimate, simulations: int) -> Mapping[str, np.nd
 
 def _ranks(y: np.ndarray, drawn: np.ndarray, seed: int) -> np.ndarray:
     """Randomised PIT of each of several responses (n, k) among the draws of each row."""
-    uniform = np.random.default_rng([seed, 5]).random(y.shape)
-    made = np.empty(y.shape)
+    rng, made = np.random.default_rng([seed, 5]), np.empty(y.shape)
     for row in range(len(y)):
         ordered = np.sort(drawn[row])
         below, upto = np.searchsorted(ordered, y[row], "left"), np.searchsorted(ordered, y[row], "right")
-        made[row] = (below + uniform[row] * (upto - below)) / len(ordered)
+        made[row] = (below + rng.random(y.shape[1]) * (upto - below)) / len(ordered)
     return made
 
 
@@ -208,15 +227,19 @@ def residuals_table(made: Replicates) -> pd.DataFrame:
     pandas.DataFrame
         Columns row (its label in the index of the data), observed, fitted and predictive_sd (expectation and standard
         deviation of new responses), pearson (their standardised distance), pit (randomised), quantile (Φ⁻¹ of it).
+        Of an ordinal response observed is a category, and has no expectation: NaN.
     """
     design = made.design
-    mean, variance = made.moments()
+    observed, (mean, variance) = design.y, made.moments()
+    if design.family.ordinal:
+        observed = np.array(design.categories)[design.y.astype(int)]
+        mean, variance = np.full((2, design.n), np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
         pearson = (design.y - mean) / np.sqrt(variance)
     return pd.DataFrame(
         {
             "row": np.arange(design.n) if design.row_labels is None else design.row_labels,
-            "observed": design.y,
+            "observed": observed,
             "fitted": mean,
             "predictive_sd": np.sqrt(variance),
             "pearson": pearson,
@@ -243,18 +266,18 @@ def residual_tests(made: Replicates) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Index test; columns observed, expected, ratio, p_value (two-sided). NaN where a figure says nothing: of binary
-        responses all, zeros of responses that are not whole numbers or are never 0.
+        Index test; columns observed, expected, ratio, p_value (two-sided of dispersion and zeros, for more than
+        expected of uniformity and outliers). NaN where a figure says nothing: of binary responses all, dispersion
+        and zeros of ordinal ones, zeros of responses that are not whole numbers or are never 0, outliers with fewer
+        than 371 draws.
     """
-    y, data_sets = made.design.y, made.data_sets()
-    found = {
-        "uniformity": _uniformity(made),
-        "dispersion": _dispersion(made, data_sets),
-        "zeros": _zeros(y, data_sets),
-        "outliers": _outliers(made),
-    }
-    if binary(made.design):
-        found = dict.fromkeys(TESTS, (np.nan, np.nan, np.nan))
+    found = dict.fromkeys(TESTS, NOTHING)
+    if not binary(made.design):
+        others = None if made.weights is not None else _ranks(made.drawn, made.drawn, made.seed + 1)
+        found |= {"uniformity": _uniformity(made, others), "outliers": _outliers(made, others)}
+        if not made.design.family.ordinal:
+            data_sets = made.data_sets()
+            found |= {"dispersion": _dispersion(made, data_sets), "zeros": _zeros(made.design.y, data_sets)}
     table = pd.DataFrame(found, index=["observed", "expected", "p_value"]).T
     table.index.name = "test"
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -262,13 +285,14 @@ def residual_tests(made: Replicates) -> pd.DataFrame:
     return table
 
 
-def _uniformity(made: Replicates) -> tuple[float, float, float]:
-    if made.weights is not None:
+def _uniformity(made: Replicates, others: np.ndarray | None) -> tuple[float, float, float]:
+    """Against the distribution in general or, where rows of a level go together, `others`: the PITs of data sets."""
+    if others is None:
         found = stats.kstest(made.pit, "uniform")
         return float(found.statistic), DISTANCE / math.sqrt(len(made.pit)), float(found.pvalue)
-    others = _distance(_ranks(made.drawn, made.drawn, made.seed + 1))
+    distances = np.concatenate([_distance(others[:, some]) for some in _chunks(*others.T.shape)])
     own = float(_distance(made.pit[:, None])[0])
-    return own, float(others.mean()), float(((others >= own).sum() + 1.0) / (len(others) + 1.0))
+    return own, float(distances.mean()), float(((distances >= own).sum() + 1.0) / (len(distances) + 1.0))
 
 
 def _distance(pits: np.ndarray) -> np.ndarray:
@@ -282,7 +306,12 @@ def _distance(pits: np.ndarray) -> np.ndarray:
 def _dispersion(made: Replicates, data_sets: np.ndarray) -> tuple[float, float, float]:
     mean, variance = made.moments()
     varies = variance > 0
-    squares = ((data_sets[:, varies] - mean[varies]) ** 2 / variance[varies]).sum(axis=1)
+    squares = np.concatenate(
+        [
+            ((data_sets[s][:, varies] - mean[varies]) ** 2 / variance[varies]).sum(axis=1)
+            for s in _chunks(*data_sets.shape)
+        ]
+    )
     own = float(((made.design.y - mean)[varies] ** 2 / variance[varies]).sum())
     return own, float(squares.mean()), _two_sided(own, squares)
 
@@ -291,15 +320,16 @@ def _zeros(y: np.ndarray, data_sets: np.ndarray) -> tuple[float, float, float]:
     zeros = (data_sets == 0).sum(axis=1)
     own = float((y == 0).sum())
     if not (y == np.floor(y)).all() or (own == 0 and not zeros.any()):
-        return np.nan, np.nan, np.nan
+        return NOTHING
     return own, float(zeros.mean()), _two_sided(own, zeros)
 
 
-def _outliers(made: Replicates) -> tuple[float, float, float]:
+def _outliers(made: Replicates, others: np.ndarray | None) -> tuple[float, float, float]:
+    if 0.5 / made.drawn.shape[1] > 0.5 * BEYOND:  # no draw lies so far out
+        return NOTHING
     n, own = len(made.pit), float((np.abs(made.residuals) > OUTLYING).sum())
-    if made.weights is None:
-        others = stats.norm.ppf(np.clip(_ranks(made.drawn, made.drawn, made.seed + 1), 1e-12, 1.0 - 1e-12))
-        counts = (np.abs(others) > OUTLYING).sum(axis=0)
+    if others is not None:
+        counts = (others < 0.5 * BEYOND).sum(axis=0) + (others > 1.0 - 0.5 * BEYOND).sum(axis=0)
         return own, float(counts.mean()), float(((counts >= own).sum() + 1.0) / (len(counts) + 1.0))
     return own, n * BEYOND, float(stats.binom.sf(own - 1, n, BEYOND))
 

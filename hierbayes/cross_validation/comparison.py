@@ -21,6 +21,7 @@ import xarray as xr
 
 from hierbayes.cross_validation import family_loo
 from hierbayes.cross_validation.loo import grouping_factor, logo, loo
+from hierbayes.cross_validation.source import trials_of
 from hierbayes.design import check_same_response
 from hierbayes.errors import ComparisonWarning, DataError, HierbayesError, ParetoWarning
 from hierbayes.estimates import FamilyPosterior, Posterior, Sampled
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 TARGETS = ("row", "group")
 OF_PARTS = {"elpd", "se", "elpd_diff", "dse", "p_worse", "p_better"}
 """What standard errors of sums over groups change in the table, by rounding if not in value."""
+OTHER_TRIALS = "{!r} and {!r} do not have the same number of trials row by row."
 PLAIN = "pseudo-bma"
 """The method whose weights cost nothing, where these are not used."""
 
@@ -140,10 +142,9 @@ def _check_same_data(fits: Mapping[str, Sampled], target: str | None, group: str
 
 def _check_same_trials(one: Sampled, other: Sampled, called: tuple[str, str]) -> None:
     """Refuse successes among different numbers of trials; a plain response counts as one trial a row."""
-    trials = [np.ones(fit.design.n) if fit.design.trials is None else fit.design.trials for fit in (one, other)]
-    binary = [fit.design.family.name == "bernoulli" or fit.design.trials is not None for fit in (one, other)]
-    if all(binary) and not np.array_equal(trials[0], trials[1]):
-        raise DataError(f"{called[0]!r} and {called[1]!r} do not have the same number of trials row by row.")
+    a, b = trials_of(one.design), trials_of(other.design)
+    if a is not None and b is not None and not np.array_equal(a, b):
+        raise DataError(OTHER_TRIALS.format(*called))
 
 
 def _groups(fit: Sampled, group: str | None) -> np.ndarray:
@@ -181,6 +182,8 @@ def _check_same_target(elpds: Mapping[str, Any]) -> None:
                 f"{first!r} and {second!r} do not have the same response row by row ({made_of.response!r}, "
                 f"{other_made_of.response!r}); fit both to the same data frame."
             )
+        if made_of is not None and other_made_of is not None and not made_of.same_trials(other_made_of):
+            raise DataError(OTHER_TRIALS.format(first, second))
         fold, other_fold = getattr(one, "fold", None), getattr(other, "fold", None)
         if fold is not None and other_fold is not None and not _same_parts(fold, other_fold):
             raise HierbayesError(

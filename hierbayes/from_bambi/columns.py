@@ -20,7 +20,7 @@ from hierbayes.design import Block, Component, Design, Factor, Term
 from hierbayes.errors import DataError, FormulaError
 from hierbayes.family import GAUSSIAN, Family
 from hierbayes.forest import nested
-from hierbayes.from_bambi.families import Response, read_response, transformations
+from hierbayes.from_bambi.families import Response, order_categories, read_response, transformations
 from hierbayes.from_bambi.formula import Formula, describe, select_rows
 from hierbayes.groups import group_codes
 
@@ -69,12 +69,12 @@ def read_design(
         others |= dict.fromkeys(structure.columns, f"residual={residual!r}")
     rows, incomplete = select_rows(formula, data, namespace, dropna, others)
     labels = rows.index.to_numpy()
-    rows = rows.reset_index(drop=True)
+    rows = order_categories(rows.reset_index(drop=True), formula.description)
     environment = Environment([{**transformations(family), **namespace}])
     blocks = blocks_of(formula)
     matrices = evaluate_fixed(formula, rows, environment, family)
     if family.exact:
-        response = Response(_response(matrices.response), None, None, None)
+        response = Response(_response(matrices.response))
     else:
         response = read_response(formula.left, matrices.response, rows, family, namespace)
     terms, columns, offsets = [], [], []
@@ -107,6 +107,7 @@ def read_design(
         trials=response.trials,
         categories=response.categories,
         outcomes=response.outcomes,
+        event=response.event,
     )
     if design.residual is not None:
         series.check(design)
@@ -159,6 +160,8 @@ def _speaking_of(formula: Formula) -> Iterator[None]:
 
 
 def _response(response: Any) -> np.ndarray:
+    if response.kind == "proportion":
+        raise DataError(f"The response {response.name}: successes and trials need family='binomial'.")
     if response.kind != "numeric":
         raise DataError(
             f"The response {response.name!r} is text, and a Gaussian model needs numbers; "

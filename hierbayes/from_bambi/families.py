@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -75,8 +76,7 @@ def read_family(name: str, link: str | None = None, wrapper: str = "plain") -> F
     from bambi.defaults.families import BUILTIN_FAMILIES, get_builtin_family
 
     if not isinstance(name, str) or name not in BUILTIN_FAMILIES:
-        known = list(BUILTIN_FAMILIES)
-        raise FormulaError(f"There is no family {name!r}. {suggest(str(name), known)}")
+        raise FormulaError(f"There is no family {name!r}. {_suggest_family(str(name), list(BUILTIN_FAMILIES))}")
     family = get_builtin_family(name)
     parent = family.likelihood.parent
     links = family.SUPPORTED_LINKS[parent]
@@ -84,6 +84,13 @@ def read_family(name: str, link: str | None = None, wrapper: str = "plain") -> F
         raise FormulaError(f"The family {name!r} has no link {link!r} for {parent}; it has {', '.join(links)}.")
     others = tuple(parameter for parameter in family.likelihood.params if parameter != parent)
     return Family(name, parent, link or family.link[parent].name, others, wrapper)
+
+
+def _suggest_family(name: str, known: list[str]) -> str:
+    """The family whose name has the words of another in order, as negativebinomial has those of neg_binomial."""
+    words = re.split(r"[\W_]+", name.casefold())
+    close = [each for each in known if any(words) and re.match(".*".join(words), each.replace("_", ""))]
+    return suggest(min(close, key=len), known) if close else suggest(name, known)
 
 
 def transformations(family: Family) -> dict[str, Any]:
@@ -105,12 +112,14 @@ class Response:
     trials : (n,) array or None
     categories : tuple of str or None
     outcomes : (str, tuple of str) or None
+    event : str or None
     """
 
     y: np.ndarray
-    trials: np.ndarray | None
-    categories: tuple[str, ...] | None
-    outcomes: tuple[str, tuple[str, ...]] | None
+    trials: np.ndarray | None = None
+    categories: tuple[str, ...] | None = None
+    outcomes: tuple[str, tuple[str, ...]] | None = None
+    event: str | None = None
 
 
 def skeleton(
@@ -170,6 +179,30 @@ def with_order(priors: Mapping[str, Any], family: Family) -> dict[str, Any]:
     return found
 
 
+def order_categories(rows: pd.DataFrame, description: Any) -> pd.DataFrame:
+    """The rows, those columns of the response that are unordered categoricals in the order of their own categories.
+
+    formulae would sort the categories of an unordered one.
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame
+    description : formulae ModelDescription
+        Of the formula.
+
+    Returns
+    -------
+    pandas.DataFrame
+    """
+    columns = [str(name).strip("`") for name in description.response.term.var_names]
+    ordered = {
+        name: rows[name].cat.as_ordered()
+        for name in columns
+        if name in rows and isinstance(rows[name].dtype, pd.CategoricalDtype)
+    }
+    return rows.assign(**ordered)
+
+
 def read_response(
     left: str, matrix: Any, rows: pd.DataFrame, family: Family, namespace: Mapping[str, Any]
 ) -> Response:
@@ -211,7 +244,16 @@ def read_response(
     _check_range(left, y, trials, family)
     if family.response != "plain":
         _check_observed(left, data, family)
-    return Response(y, trials, tuple(map(str, term.levels)) if family.categorical else None, outcomes)
+    categories = tuple(map(str, term.levels)) if family.categorical else None
+    return Response(y, trials, categories, outcomes, _event(term, rows) if family.name == "bernoulli" else None)
+
+
+def _event(term: Any, rows: pd.DataFrame) -> str | None:
+    """What is 1 of a binary response of text, a category or a boolean: Bambi models the first category."""
+    if term.categorical:
+        return f"{term.name} = {term.success}"
+    column = str(term.name).strip("`")
+    return f"{column} = True" if column in rows and pd.api.types.is_bool_dtype(rows[column]) else None
 
 
 def _check_kind(left: str, matrix: Any, family: Family) -> None:
@@ -229,7 +271,7 @@ def _check_kind(left: str, matrix: Any, family: Family) -> None:
                 f"The response {left} has numbers, and the family {family.name!r} needs categories; convert the "
                 "column to a pandas categorical, with its categories in order."
             )
-        words = matrix.levels if family.ordinal and not _has_categories(matrix) else ()
+        words = matrix.levels if family.ordinal and not _has_order(matrix) else ()
         if len(words) > 1:
             warnings.warn(
                 f"The categories of {left} are taken in alphabetical order, {' < '.join(map(str, words))}; make the "
@@ -253,15 +295,21 @@ def _check_kind(left: str, matrix: Any, family: Family) -> None:
         )
     elif family.multinomial and (columns.ndim != 2 or columns.shape[1] < 2):
         raise DataError(
-            f"The family {family.name!r} needs the counts of two or more categories on the left of the formula: "
+            f"The family {family.name!r} needs the counts of three or more categories on the left of the formula: "
             "counts(a, b, …) ~ …"
+        )
+    elif family.multinomial and columns.shape[1] == 2:
+        other = "binomial" if family.name == "multinomial" else "beta_binomial"
+        raise DataError(
+            f"The response {left} has two counts, and the family {family.name!r} needs three or more; two are "
+            f"successes and trials: use family={other!r} with p(k1, k1 + k2) ~ …, where k1 and k2 are the counts."
         )
 
 
-def _has_categories(matrix: Any) -> bool:
-    """Whether the categories of a response have an order of their own."""
-    column = matrix.data.get(matrix.name.strip("`"))
-    return column is None or isinstance(column.dtype, pd.CategoricalDtype)
+def _has_order(matrix: Any) -> bool:
+    """Whether the categories of a response have an order of their own, of `order_categories` or C(y, levels=)."""
+    found = matrix.term.term.components[0]._intermediate_data
+    return getattr(found, "levels", None) is not None or getattr(getattr(found, "dtype", None), "ordered", False)
 
 
 def _check_range(left: str, y: np.ndarray, trials: np.ndarray | None, family: Family) -> None:

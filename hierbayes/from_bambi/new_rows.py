@@ -17,6 +17,7 @@ from formulae.environment import Environment
 from formulae.terms.terms import Intercept
 from formulae.terms.variable import Variable
 
+from hierbayes import names
 from hierbayes.design import Design
 from hierbayes.errors import DataError, suggest
 from hierbayes.from_bambi.columns import blocks_of, evaluate_fixed, fixed_terms, precision
@@ -94,6 +95,12 @@ class NewRowsReader:
         self._random = [[term.expr for term in terms] for _, terms in blocks_of(formula)]
         factors = [term.factor for _, terms in blocks_of(formula) for term in terms]
         self._grouping = {factor.name: [component.name for component in factor.components] for factor in factors}
+        self._text = {
+            name: set(data[name].astype(object).map(str))
+            for of_factor in self._grouping.values()
+            for name in of_factor
+            if pd.api.types.is_string_dtype(_kind(data[name].dtype))
+        }
         self._response = formula.description.response.term.components[0]
         for term in self._fixed:
             _forget(term)
@@ -123,6 +130,12 @@ class NewRowsReader:
         if not len(newdata):
             raise DataError("newdata has no rows; pass a data frame with the rows to predict.")
         wanted = self._columns(factors, response)
+        arrays = [name for name in wanted if name in names.ARRAYS and name not in newdata.columns]
+        if arrays:
+            raise DataError(
+                f"{names.ARRAYS[arrays[0]]}= was given as an array; add it to newdata as a column named "
+                f"{arrays[0]!r}."
+            )
         for column, purpose in wanted.items():
             count = list(newdata.columns).count(column)
             if count != 1:
@@ -138,7 +151,8 @@ class NewRowsReader:
         rows = rows[complete]
         labels = rows.index
         rows = rows.reset_index(drop=True)
-        for column in rows:
+        groups = {name: self._joined(rows, self._grouping[name]) for name in factors}
+        for column in self._columns((), response):
             rows[column] = self._as_fitted(rows[column], labels)
         columns: list[np.ndarray] = [np.zeros((len(rows), 0))]
         offsets: list[np.ndarray] = []
@@ -148,7 +162,6 @@ class NewRowsReader:
         Z = tuple(
             np.concatenate([self._evaluate(e, rows, labels) for e in of_block], axis=1) for of_block in self._random
         )
-        groups = {name: _joined(rows, self._grouping[name]) for name in factors}
         fitted = {f.name: pd.Index(f.levels.astype(str).astype(object)) for f in self._design.factors}
         weighted = response and (self._weights or self._se)
         return NewRows(
@@ -183,8 +196,7 @@ class NewRowsReader:
         """Columns of the left side that say what a new response is a number of."""
         family = self._design.family
         if family.with_trials:
-            trials = self._response.call.args[1]
-            return [str(trials.name)] if hasattr(trials, "name") else sorted(self._response.var_names)
+            return sorted(_names(self._response.call.args[1]))
         return sorted(self._response.var_names) if family.name in COUNTED else []
 
     def _trials(self, rows: pd.DataFrame) -> np.ndarray | None:
@@ -209,15 +221,22 @@ class NewRowsReader:
         if isinstance(column.dtype, pd.CategoricalDtype) and not isinstance(dtype, pd.CategoricalDtype):
             column = column.astype(column.dtype.categories.dtype)
         if numeric(dtype):
+            column = column.infer_objects()
             if not numeric(column.dtype):
                 raise DataError(f"Column {column.name!r} of newdata has values that are not numbers, as in the fit.")
             values = column.to_numpy(dtype=float)
             if not np.isfinite(values).all():
                 at = labels[np.flatnonzero(~np.isfinite(values))[0]]
                 raise DataError(f"Column {column.name!r} of newdata has an infinite value in row {at!r}.")
-            if pd.api.types.is_integer_dtype(dtype) and (values == np.floor(values)).all():
-                return column.astype(dtype)  # so that 1.0 is the level "1"
+            whole = (values == np.floor(values)).all() and (np.abs(values) < WHOLE).all()
+            if pd.api.types.is_integer_dtype(dtype) and whole:
+                return column.astype(np.int64)  # never as narrow as the fit may have been
         return column
+
+    def _joined(self, rows: pd.DataFrame, columns: list[str]) -> np.ndarray:
+        """Labels of the levels of a grouping factor, as `hierbayes.groups.group_codes` makes them."""
+        parts = [_labels(rows[name], self._dtypes[name], self._text.get(name, set())) for name in columns]
+        return np.array([":".join(each) for each in zip(*parts, strict=True)], dtype=object)
 
     def _evaluate(self, term: Any, rows: pd.DataFrame, labels: pd.Index) -> np.ndarray:
         """Columns (k, width) of a term."""
@@ -251,10 +270,62 @@ COUNTED = ("multinomial", "dirichlet_multinomial")
 """Families whose responses are counts that add up to a total."""
 
 
-def _joined(rows: pd.DataFrame, columns: list[str]) -> np.ndarray:
-    """Labels of the levels of a grouping factor, as `hierbayes.groups.group_codes` makes them."""
-    parts = [rows[name].astype(object).map(str) for name in columns]
-    return np.array([":".join(each) for each in zip(*parts, strict=True)], dtype=object)
+WHOLE = 2.0**53
+"""Whole numbers below it are exact in double precision."""
+
+
+def _names(expression: Any) -> set[str]:
+    """Columns and values that an argument of a function of a formula uses."""
+    if hasattr(expression, "name"):
+        return {str(expression.name)}
+    parts = [*getattr(expression, "args", ()), *getattr(expression, "kwargs", {}).values()]
+    return {name for part in parts for name in _names(part)}
+
+
+def _kind(dtype: Any) -> Any:
+    """The type of values of a column, that of its categories if it is categorical."""
+    return dtype.categories.dtype if isinstance(dtype, pd.CategoricalDtype) else dtype
+
+
+def _labels(column: pd.Series, fitted: Any, text: Collection[str]) -> np.ndarray:
+    """Labels of the values of a column, where they are values of the type fitted spelled as those were.
+
+    Parameters
+    ----------
+    column : pandas.Series
+    fitted : dtype
+        Of the column in the fit.
+    text : collection of str
+        Values that were fitted, if those are text.
+
+    Returns
+    -------
+    (k,) array of str
+    """
+    types, fitted = pd.api.types, _kind(fitted)
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(column.dtype.categories.dtype)
+    column = column.infer_objects()
+    labels = column.astype(object).map(str).to_numpy(dtype=object)
+    numbers = types.is_numeric_dtype(column.dtype)
+    if types.is_datetime64_any_dtype(fitted) and not numbers:
+        dates = pd.to_datetime(pd.Series(labels), errors="coerce", format="mixed")
+        return np.where(dates.isna(), labels, dates.astype(object).map(str))
+    if not types.is_numeric_dtype(fitted) and not (numbers and types.is_string_dtype(fitted)):
+        return labels
+    found = column if numbers else pd.to_numeric(pd.Series(labels), errors="coerce")
+    values = found.to_numpy(dtype=float)
+    whole = np.isfinite(values) & (values == np.floor(values)) & (np.abs(values) < WHOLE)
+    integers = np.where(whole, values, 0.0).astype(np.int64)
+    if types.is_bool_dtype(fitted):
+        return np.where(whole & np.isin(integers, (0, 1)), (integers == 1).astype(str), labels)
+    if types.is_integer_dtype(fitted):
+        return np.where(whole, integers.astype(str), labels)
+    if types.is_float_dtype(fitted):
+        own = values.astype(getattr(fitted, "numpy_dtype", fitted))
+        return np.where(own == values, own.astype(object).astype(str), labels)
+    spelled = integers.astype(str).astype(object)  # 308.0, of a column with missing values, is the text 308
+    return np.where(whole & ~np.isin(labels, list(text)), spelled, labels)
 
 
 def _forget(term: Any) -> None:

@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from hierbayes.bars import find_bars
 from hierbayes.errors import FormulaError, HierbayesError
@@ -50,7 +51,7 @@ def arguments_of(model: Any, correlated: bool = False) -> dict[str, Any]:
     text = model.formula.main
     return {
         "formula": text if correlated else _uncorrelated(text),
-        "data": model.data,
+        "data": _sorted_categories(model),
         "family": model.family.name,
         "link": model.family.link[parent.name].name,
         "priors": _priors(model, parent),
@@ -89,6 +90,18 @@ def _check(model: Any) -> None:
             f"The model has aliases, for {listed}, and a posterior of hierbayes has the names of the terms; take the "
             "aliases out."
         )
+
+
+def _sorted_categories(model: Any) -> pd.DataFrame:
+    """The data, unordered categories of the response in alphabetical order, in which Bambi has taken them."""
+    names = [str(name).strip("`") for name in model.response_term.term.var_names]
+    columns = {name: model.data[name] for name in names if name in model.data}
+    found = {
+        name: column.cat.reorder_categories(sorted(column.cat.categories), ordered=True)
+        for name, column in columns.items()
+        if isinstance(column.dtype, pd.CategoricalDtype) and not column.dtype.ordered
+    }
+    return model.data.assign(**found) if found else model.data
 
 
 def _uncorrelated(text: str) -> str:

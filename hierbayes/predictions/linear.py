@@ -101,7 +101,7 @@ def _levels(
             z = rng.standard_normal((len(L), L.shape[1], new, *effects.outcomes))
             drawn.append(np.einsum("dij...,djl...->dil...", L, z))
         b.append(np.concatenate(drawn, axis=1))
-    return codes, np.concatenate(b, axis=2) if b else np.zeros((effects.fit.n_draws, 0, 0))
+    return codes, np.concatenate(b, axis=2)
 
 
 def _variance(effects: Effects, factor: Factor, Z: np.ndarray) -> np.ndarray:

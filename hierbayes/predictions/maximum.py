@@ -47,15 +47,15 @@ from hierbayes.predictions.groups import (
 )
 from hierbayes.predictions.linear import columns_of
 from hierbayes.predictions.population import population_mean
-from hierbayes.predictions.posterior import bambi_response, table
+from hierbayes.predictions.posterior import bambi_response, some_rows, table
 from hierbayes.predictions.prediction_error import Errors
 from hierbayes.predictions.rows import rows_of
 from hierbayes.response_law import ResponseLaw
 
 SIMULATED = 4000
 """New responses behind the interval of each row."""
-CHUNK = 20_000_000
-"""New responses simulated at a time."""
+CHUNK = 8_000_000
+"""New responses simulated at a time, of as many rows."""
 STEP = 1e-5
 """Of central differences of a mean."""
 LEAST = 1e-12
@@ -225,12 +225,15 @@ def _responses(fit: LaplaceEstimate, found: _Linear, interval: float, seed: int 
         raise HierbayesError("This fit was not made by a model, so it has no new responses; use the model's own fit.")
     rng = np.random.default_rng(seed)
     sd = np.sqrt(found.variance + found.new + found.population)
-    law = ResponseLaw(fit.specification, bambi_response(fit.specification, found.rows), free=True)
     values = fit.likelihood.auxiliary(fit.optimum.x)
-    auxiliary = {name: np.full(SIMULATED, value) for name, value in zip(law.auxiliary, values, strict=False)}
-    eta = found.eta + sd * rng.standard_normal((SIMULATED, len(sd)))
-    y = law.draw(eta, auxiliary, int(rng.integers(2**31)))
-    tail = 0.5 - 0.5 * interval
-    return table(
-        found.rows, [y.mean(axis=0), y.std(axis=0, ddof=1), *np.quantile(y, [tail, 1.0 - tail], axis=0)], None
-    )
+    tail, step = 0.5 - 0.5 * interval, max(1, CHUNK // SIMULATED)
+    made = np.empty((4, len(sd)))
+    for start in range(0, len(sd), step):
+        where = slice(start, start + step)
+        data = bambi_response(fit.specification, some_rows(found.rows, where))
+        law = ResponseLaw(fit.specification, data, free=True)
+        auxiliary = {name: np.full(SIMULATED, value) for name, value in zip(law.auxiliary, values, strict=False)}
+        eta = found.eta[where] + sd[where] * rng.standard_normal((SIMULATED, len(data)))
+        y = law.draw(eta, auxiliary, int(rng.integers(2**31)))
+        made[:, where] = y.mean(axis=0), y.std(axis=0, ddof=1), *np.quantile(y, [tail, 1.0 - tail], axis=0)
+    return table(found.rows, list(made), None)

@@ -99,7 +99,7 @@ def predict(
     rows = draws.rows
     step = max(1, CHUNK // fit.n_draws)
     found = []
-    for start in range(0, len(rows.X), step):
+    for start in range(0, max(1, len(rows.X)), step):
         values = draws.of(slice(start, start + step))
         found.append(
             [values.mean(axis=0), values.std(axis=0, ddof=1), *np.quantile(values, [tail, 1.0 - tail], axis=0)]
@@ -172,7 +172,9 @@ class _Draws:
         self.rows = rows_of(fit.design, fit.specification, newdata, self.groups, kind)
         self.rng = np.random.default_rng(seed)
         known = any(wanted in {KNOWN, MIXED} for wanted in self.groups.values())
-        self.effects = Effects(fit, self.rng, known)
+        # effects of which summaries were kept are redrawn by the seed of the fit, so that calls agree
+        again = np.random.default_rng(int(fit.idata.attrs.get("seed") or 0)) if seed is None else self.rng
+        self.effects = Effects(fit, again, known)
 
     @property
     def outcomes(self) -> tuple[str, tuple[str, ...]] | None:
@@ -188,6 +190,8 @@ class _Draws:
     def of(self, where: slice) -> np.ndarray:
         """(draws, rows) or (draws, rows, outcomes) array."""
         rows = some_rows(self.rows, where)
+        if not len(rows.X):
+            return np.empty((self.fit.n_draws, 0, *(() if self.outcomes is None else (len(self.outcomes[1]),))))
         eta, v = linear_draws(self.effects, rows, self.groups, self.rng)
         if self.kind == LINEAR:
             return eta

@@ -48,14 +48,15 @@ def in_words(row: Estimate, design: Design, data: pd.DataFrame, level: str, refe
     Finding
     """
     label, outcome = outcome_of(row.label, design)
-    scale = scale_of(design, data, outcome)
+    scale = scale_of(design, outcome)
     cell = _cell(label, data, references)
     if label == "Intercept" or (cell and len(_parts(label)) == 1):
         of = f" for {cell[0]} {cell[1]}" if cell and label != "Intercept" else ""
+        where = _where_rest(label, design, references)
         if design.family.exact:
             average = f"The average {design.response}" + ("" if design.offset is None else " less its offset")
-            return Finding(f"{average}{of} is {row.show(row.first.estimate)}.", estimates_of(row, level))
-        return _expected(row, design, scale, of, level)
+            return Finding(f"{average}{of} is {row.show(row.first.estimate)}{where}.", estimates_of(row, level))
+        return _expected(row, design, scale, of, where, level)
     both, neither = about_zero(row)
     subject = _subject(label, design, references) + (f" on {scale.quantity}" if outcome else "")
     if both:
@@ -72,11 +73,13 @@ def in_words(row: Estimate, design: Design, data: pd.DataFrame, level: str, refe
         closing = f"The {row.method} interval takes the estimated variances as known; the posterior does not."
     else:
         closing = f"The {row.method} interval goes by the curvature at the maximum; the posterior does not."
-    ratios = f" {_natural(row, scale.times, f'{scale.ratio}s')}" if scale.ratio else ""
+    slopes = [part for part in _parts(label) if not _cell(part, data, references)]
+    ratio = "ratios of " * (len(slopes) - 1) + f"{scale.ratio}s"
+    ratios = f" {_natural(row, scale.times, ratio)}" if scale.ratio else ""
     return Finding(claim, f"{estimates_of(row, level)} {closing}{ratios}")
 
 
-def _expected(row: Estimate, design: Design, scale: Scale, of: str, level: str) -> Finding:
+def _expected(row: Estimate, design: Design, scale: Scale, of: str, at: str, level: str) -> Finding:
     """What an intercept, or the coefficient of one category by itself, says of a response that is not Gaussian."""
     where = f"In an average level of {joined([factor.name for factor in design.factors])}"
     value, natural = row.show(row.first.estimate), ""
@@ -87,9 +90,8 @@ def _expected(row: Estimate, design: Design, scale: Scale, of: str, level: str) 
     elif scale.ratio:
         value = brief(scale.times(row.first.estimate))
         natural = f" {_natural(row, scale.times, 'odds')}"
-    offset = "" if design.offset is None else " where the offset is 0"
     is_ = "are" if scale.plural and not scale.invertible else "is"
-    return Finding(f"{where}, {subject}{of} {is_} {value}{offset}.", f"{estimates_of(row, level)}{natural}")
+    return Finding(f"{where}, {subject}{of} {is_} {value}{at}.", f"{estimates_of(row, level)}{natural}")
 
 
 def about_zero(row: Estimate) -> tuple[bool, bool]:
@@ -137,7 +139,7 @@ def _parts(label: str) -> list[str]:
     return re.split(r":(?![^\[(]*[\])])", label)
 
 
-def _category(part: str, references: dict[str, str]) -> tuple[str, str] | None:
+def category_of(part: str, references: dict[str, str]) -> tuple[str, str] | None:
     """Predictor and level of ``recipe[B]``, if that predictor has a reference level."""
     match = re.fullmatch(r"(.+)\[(.+)\]", part)
     return (match[1], match[2]) if match and match[1] in references else None
@@ -148,7 +150,7 @@ def _subject(label: str, design: Design, references: dict[str, str]) -> str:
     parts = _parts(label)
     if len(parts) > 1:
         return f"the interaction {label}"
-    category = _category(label, references)
+    category = category_of(label, references)
     if category:
         return f"the difference between {category[0]} {category[1]} and {references[category[0]]}" + _where(
             label, design, references
@@ -160,9 +162,9 @@ def _subject(label: str, design: Design, references: dict[str, str]) -> str:
 def _comparison(row: Estimate, design: Design, data: pd.DataFrame, references: dict[str, str]) -> str:
     """What a coefficient says about the response."""
     label, outcome = outcome_of(row.label, design)
-    scale = scale_of(design, data, outcome)
+    scale = scale_of(design, outcome)
     parts = _parts(label)
-    categories = [_category(part, references) for part in parts]
+    categories = [category_of(part, references) for part in parts]
     value = row.first.estimate
     subject = scale.quantity[0].upper() + scale.quantity[1:] if scale.quantity.startswith("the ") else scale.quantity
     is_, change = "are" if scale.plural else "is", f"The change of {scale.quantity}"
@@ -205,13 +207,28 @@ def _cell(label: str, data: pd.DataFrame, references: dict[str, str]) -> tuple[s
 
 def _where(label: str, design: Design, references: dict[str, str]) -> str:
     """For a main effect that is part of an interaction: at which value of the others it holds."""
-    own = _category(label, references)
+    own = category_of(label, references)
     name = own[0] if own else label
     others: list[str] = []
     for term in design.terms:
         factors = term.name.split(":")
         if len(factors) > 1 and name in factors:
             others += [factor for factor in factors if factor != name and factor not in others]
+    return _at(others, references)
+
+
+def _where_rest(label: str, design: Design, references: dict[str, str]) -> str:
+    """For an intercept or the mean of a category: at which values of all other predictors it holds."""
+    own = label.split("[")[0]
+    names = (name for term in design.terms if term.name != "Intercept" for name in term.name.split(":"))
+    others = [name for name in dict.fromkeys(names) if name != own]
+    if design.offset is not None and not design.family.exact:
+        others.append("the offset")
+    return _at(others, references)
+
+
+def _at(others: list[str], references: dict[str, str]) -> str:
+    """Predictors at their reference levels, or at zero."""
     if not others:
         return ""
     return " where " + joined([f"{other} is {references.get(other, '0')}" for other in others])

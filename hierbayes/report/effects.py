@@ -37,7 +37,7 @@ def group_effects(maximum: LaplaceFit | RemlFit | None, fit: Sampled) -> pd.Data
     >>> import hierbayes as hb
     >>> cbpp = hb.load_data("cbpp")
     >>> model = hb.Model("p(incidence, size) ~ period + (1 | herd)", cbpp, family="binomial")
-    >>> fit = model.fit(draws=200, seed=1, progress=False)
+    >>> fit = model.fit(seed=1, progress=False)
     >>> group_effects(None, fit)[["group", "effect", "level", "rows"]].head(2)
       group     effect level  rows
     0  herd  Intercept     1     4

@@ -12,9 +12,10 @@ from hierbayes.estimates import FIXED, RESIDUAL, VARIANCE, FamilyPosterior
 from hierbayes.laplace_estimate import LaplaceEstimate
 from hierbayes.partial_pooling.shrinkage import finer
 from hierbayes.reml import SINGULAR
+from hierbayes.variance.distribution_variance import APPROXIMATIONS
 from hierbayes.variance.family_tables import icc
 
-from .coefficients import Finding, about_zero, ends_of, estimates_of, in_words, range_of
+from .coefficients import Finding, about_zero, category_of, ends_of, estimates_of, in_words, range_of
 from .estimates import CORR, RHO, SD, SIGMA, Estimate
 from .method import REML
 from .numbers import brief, count, joined, show
@@ -151,14 +152,19 @@ def findings(
     made = [in_words(row, design, data, level, references) for row in shown]
     if len(predictors) > MOST:
         made.append(Finding(f"The other {len(predictors) - MOST} coefficients are in the table of estimates."))
-    made += [*_groups(maximum, fit, rows, data, level), *_series(design, rows, data, level)]
+    made += [*_groups(maximum, fit, rows, data, level, references), *_series(design, rows, data, level)]
     if maximum is None:
         return [*made, Finding("There is no maximum-likelihood fit beside the posterior.", absence)]
     return [*made, _agreement(rows)]
 
 
 def _groups(
-    maximum: RemlFit | LaplaceFit | None, fit: Fit | FamilyFit, rows: list[Estimate], data: pd.DataFrame, level: str
+    maximum: RemlFit | LaplaceFit | None,
+    fit: Fit | FamilyFit,
+    rows: list[Estimate],
+    data: pd.DataFrame,
+    level: str,
+    references: dict[str, str],
 ) -> list[Finding]:
     design = fit.design
     vanishing = _vanishing(maximum, rows)
@@ -172,7 +178,7 @@ def _groups(
     made = []
     for row in sds:
         effect, outcome = outcome_of(row.effect, design)
-        scale = scale_of(design, data, outcome)
+        scale = scale_of(design, outcome)
         subject = f"effects of {row.effect}"
         single = sum(outcome_of(other.effect, design)[1] == outcome for other in sds if other.group == row.group) == 1
         if effect == "Intercept":
@@ -203,7 +209,11 @@ def _groups(
             what, ends = f"an effect of {row.effect}", f"{row.show(low)} and {row.show(high)}"
             if scale.ratio:
                 article = "an" if scale.ratio == "odds ratio" else "a"
-                what = f"{article} {scale.ratio} for each unit of {effect}"
+                category = category_of(effect, references)
+                per = f"for each unit of {effect}"
+                if category:
+                    per = f"of {category[0]} {category[1]} to {references[category[0]]}"
+                what = f"{article} {scale.ratio} {per}"
                 ends = f"{brief(scale.times(low))} and {brief(scale.times(high))}"
             evidence += f" About 95% of the levels then have {what} between {ends}."
         elif effect == "Intercept" and single and scale.ratio:
@@ -273,11 +283,16 @@ def _latent_shares(
         by = "" if maximum is None else f"{tables[1].loc[row.group, 'estimate']:.0%} by {row.method}, "
         if np.isfinite(here["estimate"]):
             said[row.group] = (
-                f"On the latent scale (residual variance: {here['residual']}) differences between levels{of} make up "
-                f"{by}{here['estimate']:.0%} in the posterior, {level} interval {here['conf_low']:.0%} to "
-                f"{here['conf_high']:.0%}, of the variance that the predictors leave."
+                f"On the latent scale (residual variance{_residual(here['residual'])}) differences between "
+                f"levels{of} make up {by}{here['estimate']:.0%} in the posterior, {level} interval "
+                f"{here['conf_low']:.0%} to {here['conf_high']:.0%}, of the variance that the predictors leave."
             )
     return said
+
+
+def _residual(how: str) -> str:
+    """Which residual variance it is; an approximation by name is said to be one."""
+    return f" by the {how} approximation" if how in APPROXIMATIONS else f": {how}"
 
 
 def _series(design: Design, rows: list[Estimate], data: pd.DataFrame, level: str) -> list[Finding]:
@@ -339,6 +354,8 @@ def _agreement(rows: list[Estimate]) -> Finding:
             "A standard deviation has a skewed posterior: its mean lies above its most likely value, the more so "
             f"the fewer the {few}."
         )
+        if by == "ML":
+            why += " Maximum likelihood also underestimates standard deviations where there are few levels."
     else:
         why = f"{by} takes one value of the variances and no priors; see which priors the posterior has."
     return Finding(claim, f"{listed} {why}")

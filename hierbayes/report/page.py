@@ -10,6 +10,7 @@ import numpy as np
 
 from hierbayes.errors import HierbayesWarning
 from hierbayes.estimates import Estimate, Posterior
+from hierbayes.model import Model
 from hierbayes.output import check_writable, write_whole
 from hierbayes.partial_pooling.shrinkage import group_lines, shrinkage
 from hierbayes.plots import estimates_figure, groups_figure, shrinkage_figure
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from hierbayes.design import Design
-    from hierbayes.model import Model
     from hierbayes.partial_pooling.shrinkage import GroupLines
     from hierbayes.results import FamilyFit, Fit, LaplaceFit, RemlFit
 
@@ -83,7 +83,8 @@ def report(
     OutputError
         If the file cannot be written; this is found out before anything is sampled.
     ValueError
-        If `fit` belongs to another model, or an argument of the sampler, `conf_level` or `nagq` is out of range.
+        If `model` is none, if `fit` belongs to another model, or an argument of the sampler, `conf_level` or `nagq`
+        is out of range.
     HierbayesError
         If quadrature is asked for by `nagq` and cannot be had.
 
@@ -97,6 +98,8 @@ def report(
     if fit is not None and not _same(model, fit):
         raise ValueError("fit belongs to another model; make it with model.fit()")
     check_writable(path)
+    if not isinstance(model, Model):
+        raise ValueError(f"this is a {type(model).__name__}; give the model: hb.report(model, fit=fit)")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", HierbayesWarning)
         found = maximum(model, nagq)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pandas.testing import assert_frame_equal
 
+from hierbayes import names
 from hierbayes.datasets import load_data
 from hierbayes.datasets.registry import REGISTRY
 from hierbayes.family import GAUSSIAN
@@ -27,8 +28,6 @@ from .rows import row_facts
 if TYPE_CHECKING:
     from hierbayes.results import FamilyFit, Fit
 
-ARRAYS = {"(weights)": "weights", "(se)": "se"}
-"""Columns of the data that were given to the model as arrays, and the argument that they were given for."""
 ASKED = "asked for"
 """Reason of a parametrisation that the user chose."""
 PACKAGES = ("hierbayes", "pymc", "bambi", "arviz", "nutpie", "numba", "numpy", "pandas")
@@ -124,7 +123,7 @@ def known_data(model: Model) -> str | None:
     """
     if model.design.n_dropped:
         return None
-    data = model.data.drop(columns=[name for name in ARRAYS if name in model.data])
+    data = model.data.drop(columns=[name for name in names.ARRAYS if name in model.data])
     wanted = list(data.columns)
     for entry in REGISTRY.values():
         if entry.rows != model.design.n or entry.access == "download" or not set(wanted) <= set(entry.columns):
@@ -198,9 +197,9 @@ def python_code(
         lines += ["import pandas as pd", "", f"data = pd.read_csv({_quoted(source)})"]
     given = [_quoted(formula), "data"]
     for name, value in arguments.items():
-        if value in ARRAYS:
+        if value in names.ARRAYS:
             lines.append(f"{name} = ...  # the array that the model was made with")
-        given.append(f"{name}={name if value in ARRAYS else _quoted(value)}")
+        given.append(f"{name}={name if value in names.ARRAYS else _quoted(value)}")
     if priors:
         lines.append("priors = {")
         lines += [f"    {_quoted(name)}: {_prior_code(prior)}," for name, prior in priors.items()]

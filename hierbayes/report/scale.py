@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from scipy import special
 
 from hierbayes.design import Design
@@ -153,14 +152,12 @@ def arguments(call: str) -> list[str]:
     return [text.strip() for text in found]
 
 
-def event_of(design: Design, data: pd.DataFrame, outcome: str = "") -> str:
+def event_of(design: Design, outcome: str = "") -> str:
     """What the parameter of the family is about: the response, or one of its outcomes.
 
     Parameters
     ----------
     design : Design
-    data : pandas.DataFrame
-        The rows used.
     outcome : str
         Of a categorical or multinomial response, one that has coefficients of its own.
 
@@ -170,21 +167,18 @@ def event_of(design: Design, data: pd.DataFrame, outcome: str = "") -> str:
     """
     response = response_of(design)
     if design.family.name == "bernoulli":
-        yes = pd.unique(data.loc[design.y == 1, response]) if response in data.columns else []
-        return f"{response} = {yes[0] if len(yes) == 1 and isinstance(yes[0], str) else 1}"
+        return f"{response} = 1" if design.event is None else design.event
     if outcome:
         return f"{response} = {outcome}" if design.categories is not None else outcome
     return response
 
 
-def scale_of(design: Design, data: pd.DataFrame, outcome: str = "") -> Scale:
+def scale_of(design: Design, outcome: str = "") -> Scale:
     """What the coefficients of a model mean.
 
     Parameters
     ----------
     design : Design
-    data : pandas.DataFrame
-        The rows used.
     outcome : str
         Of a categorical or multinomial response, the one with these coefficients.
 
@@ -197,7 +191,7 @@ def scale_of(design: Design, data: pd.DataFrame, outcome: str = "") -> Scale:
     >>> import hierbayes as hb
     >>> cbpp = hb.load_data("cbpp")
     >>> model = hb.Model("p(incidence, size) ~ period + (1 | herd)", cbpp, family="binomial")
-    >>> scale = scale_of(model.design, model.data)
+    >>> scale = scale_of(model.design)
     >>> scale.quantity, scale.ratio, scale.parameter
     ('the odds of incidence', 'odds ratio', 'the probability of incidence')
     """
@@ -211,10 +205,10 @@ def scale_of(design: Design, data: pd.DataFrame, outcome: str = "") -> Scale:
         if family.link == "logit":
             return Scale(response, higher, "odds ratio", family.link, False)
         return Scale(response, f"the linear predictor of {response} ({family.link} link)", "", family.link, False)
-    event = event_of(design, data, outcome)
+    event = event_of(design, outcome)
     parameter = PARAMETERS.get(family.name, MEAN).format(event)
     if family.link == "softmax":
-        reference = event_of(design, data, reference_of(design))
+        reference = event_of(design, reference_of(design))
         return Scale(parameter, f"the odds of {event} rather than {reference}", "odds ratio", family.link, False)
     if family.link == "logit":
         odds = f"the odds of {parameter.removeprefix('the probability of ')}"
@@ -225,18 +219,18 @@ def scale_of(design: Design, data: pd.DataFrame, outcome: str = "") -> Scale:
     return Scale(parameter, quantity, "", family.link, family.link in INVERSES)
 
 
-def parameter_words(design: Design, data: pd.DataFrame) -> str:
+def parameter_words(design: Design) -> str:
     """The parameter that the formula describes, of every outcome if there are several."""
     if design.outcomes is not None:
         return PARAMETERS[design.family.name].format(f"each outcome of {response_of(design)}")
-    return scale_of(design, data).parameter
+    return scale_of(design).parameter
 
 
-def described(design: Design, data: pd.DataFrame) -> str:
+def described(design: Design) -> str:
     """What the formula describes: a function of that parameter, by the link."""
     if design.family.link == "softmax":
         return f"the log odds of each outcome of {response_of(design)} against {reference_of(design)}"
-    return LINKS.get(design.family.link, "{}").format(parameter_words(design, data))
+    return LINKS.get(design.family.link, "{}").format(parameter_words(design))
 
 
 def reference_of(design: Design) -> str:

@@ -167,7 +167,7 @@ def _outcome(design: Design, data: pd.DataFrame) -> str:
     if y.ndim > 1:
         return f"Counts of {name}: {joined([plain(total) for total in y.sum(axis=0)])}."
     if design.family.name == "bernoulli":
-        return f"{event_of(design, data)} in {count(int(y.sum()))} rows, {100 * y.mean():.1f}%."
+        return f"{event_of(design)} in {count(int(y.sum()))} rows, {100 * y.mean():.1f}%."
     zeros = int((y == 0).sum())
     return f"{name} is 0 in {count(zeros)} rows, {zeros / len(y):.1%}." if zeros else ""
 
@@ -305,8 +305,8 @@ def _family(model: Model) -> dict[str, Any]:
     return {
         "name": family_of(design),
         "response": response_of(design),
-        "described": described(design, model.data),
-        "parameter": parameter_words(design, model.data),
+        "described": described(design),
+        "parameter": parameter_words(design),
         "link": family.link,
         "ordinal": family.ordinal,
         "sequential": family.name == "sratio",
@@ -548,7 +548,7 @@ def reproduce_section(
     design = model.design
     options = provenance.model_arguments(model)
     simple = not model.given_priors and model.center_predictors and not run.unusual and conf_level == 0.95
-    told = all(column not in provenance.ARRAYS for column in options.values())
+    told = all(column not in names.ARRAYS for column in options.values())
     command = provenance.command_line(design.formula, source, run, path, options, nagq)
     return {
         "formula": design.formula,

@@ -168,8 +168,9 @@ class FamilyCriticism:
         Returns
         -------
         pandas.DataFrame
-            Index test; columns observed, expected, ratio, p_value (two-sided). NaN where a figure says nothing, as
-            all do of single 0/1 responses.
+            Index test; columns observed, expected, ratio, p_value (two-sided of dispersion and zeros, for more than
+            expected of uniformity and outliers). NaN where a figure says nothing: all of single 0/1 responses,
+            dispersion and zeros of ordinal ones, outliers with fewer than 371 draws.
 
         Raises
         ------

@@ -89,8 +89,8 @@ class LaplaceFit(Saving, FamilyCriticism, LaplaceEstimate):
         -------
         pandas.DataFrame
             The columns of `hierbayes.RemlFit.tidy`; tests are z tests, with infinite degrees of freedom. Parameters
-            of the family have the group "Residual". Where the fit is singular the variance parameters have no
-            standard errors.
+            of the family have the group "Residual". Where the fit is singular, standard deviations of zero and the
+            correlations of a singular block have no standard errors; those of the others take them as known.
 
         Raises
         ------
@@ -237,6 +237,8 @@ class LaplaceFit(Saving, FamilyCriticism, LaplaceEstimate):
         ----------
         newdata : pandas.DataFrame, optional
             Rows to predict, with the columns that the right side of the formula uses; by default the rows fitted.
+            ``scale(x)``, ``bs(x)`` and such remember what they learned from the rows fitted; functions of your own
+            see the new rows only.
         groups : {"known", "new", "mixed", "average", "population"} or mapping, default "known"
             What the random effects of a row are, for all grouping factors or for each: the conditional modes of its
             level (lme4's ``re.form=NULL``); those of a new level; the first if the level was fitted and else the

@@ -27,7 +27,8 @@ class PosteriorPredictions(Sampled):
         ----------
         newdata : pandas.DataFrame, optional
             Rows to predict, with the columns that the right side of the formula uses; by default the rows fitted.
-            Transformations such as ``scale(x)`` are those learned in the fit.
+            ``scale(x)``, ``bs(x)`` and such remember what they learned from the rows fitted; functions of your own
+            see the new rows only.
         groups : str, or mapping of grouping factors to str, default "known"
             What the random effects of a row are. A factor that a mapping leaves out is "known".
 
@@ -48,11 +49,14 @@ class PosteriorPredictions(Sampled):
             the probability of the average group.
         kind : {"linear", "mean", "response"}, default "mean"
             The linear predictor; the expected response (probabilities of a binomial, ordinal or categorical
-            response); or a new response, whose interval is one for observations.
+            response); or a new response, whose interval is one for observations. Of a ``truncated`` or ``censored``
+            response both are those of the latent quantity, before truncation or censoring; of a ``constrained`` one
+            those within its bounds.
         interval : float, default 0.95
             Probability of the equal-tailed interval.
         seed : int, optional
-            For new levels and new responses.
+            For new levels and new responses. With ``ranef="summary"`` the effects of known levels are drawn again
+            too, by the seed of the fit if none is given.
 
         Returns
         -------

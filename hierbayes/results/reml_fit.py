@@ -118,6 +118,7 @@ class RemlFit(Saving, Estimate):
         groups: Groups = "known",
         kind: str = "mean",
         interval: float = 0.95,
+        seed: int | None = None,
     ) -> pd.DataFrame:
         """Predict rows: estimate, standard error and interval of each.
 
@@ -125,6 +126,8 @@ class RemlFit(Saving, Estimate):
         ----------
         newdata : pandas.DataFrame, optional
             Rows to predict, with the columns that the right side of the formula uses; by default the rows fitted.
+            ``scale(x)``, ``bs(x)`` and such remember what they learned from the rows fitted; functions of your own
+            see the new rows only.
         groups : {"known", "new", "mixed", "average", "population"} or mapping, default "known"
             What the random effects of a row are, for all grouping factors or for each: the BLUP of its level
             (lme4's ``re.form=NULL``); those of a new level; the first if the level was fitted and else the second
@@ -133,6 +136,8 @@ class RemlFit(Saving, Estimate):
             The linear predictor, the expected response, or a new response.
         interval : float, default 0.95
             Probability of the interval.
+        seed : int, optional
+            Not used, as nothing is simulated; other fits have it.
 
         Returns
         -------

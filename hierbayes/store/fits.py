@@ -14,8 +14,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from hierbayes import names
 from hierbayes.errors import DataError, HierbayesError, LoadError, suggest
 from hierbayes.estimates import Estimate, Posterior, Sampled
+from hierbayes.from_bambi.families import order_categories
+from hierbayes.from_bambi.formula import parse
 from hierbayes.laplace_estimate import LaplaceEstimate
 from hierbayes.laplace_maximum import LaplaceOptimum
 from hierbayes.plain import from_plain, to_plain
@@ -32,8 +35,6 @@ from hierbayes.store.tree import from_members, to_members
 DATA = "data.parquet"
 PACKAGES = ("hierbayes", "numpy", "pandas", "formulae", "bambi", "pymc", "nutpie", "xarray", "zarr", "arviz")
 KNOWN = RECORDS | {"Optimum": Optimum, "LaplaceOptimum": LaplaceOptimum}
-ARRAYS = {"(weights)": "weights", "(se)": "se"}
-"""Columns of arguments that were given as arrays."""
 AGREE = 1e-6
 """A restored estimate is where the saved one was to this, relative to its standard error."""
 
@@ -213,9 +214,9 @@ class Stored:
         if not isinstance(data, pd.DataFrame):
             raise DataError(f"data must be a pandas DataFrame, not {type(data).__name__}.")
         for name in about["columns"]:
-            if name in ARRAYS and name not in data.columns:
+            if name in names.ARRAYS and name not in data.columns:
                 raise DataError(
-                    f"{ARRAYS[name]}= was given as an array; add it to the data as a column named {name!r}."
+                    f"{names.ARRAYS[name]}= was given as an array; add it to the data as a column named {name!r}."
                 )
             if name not in data.columns:
                 raise DataError(
@@ -225,6 +226,7 @@ class Stored:
         for name in rows.columns:
             if isinstance(rows[name].dtype, pd.CategoricalDtype):
                 rows = rows.assign(**{name: rows[name].cat.remove_unused_categories()})
+        rows = order_categories(rows, parse(model["formula"], random=model["residual"] is None).description)
         if len(rows) != about["rows"]:
             raise DataError(
                 f"The data have {len(rows)} complete rows, and {model['formula']!r} was fitted to {about['rows']}; "

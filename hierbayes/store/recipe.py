@@ -87,7 +87,7 @@ def rebuild(
         if name not in scope:
             raise LoadError(
                 f"The formula {about['formula']!r} uses {name}, {what}, which is not in the file; define or import "
-                "it as it was and load again."
+                f"it as it was and load again, or hand it over: load(path, namespace={{{name!r}: {name}}})."
             )
     names = {name: scope[name] for name in about["functions"]} | {
         name: _value(value) for name, value in about["values"].items()

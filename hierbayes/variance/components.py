@@ -16,7 +16,8 @@ n times the variance of the mean of the response, given the fixed effects, is ``
 if the residuals are independent.
 
 With known standard errors v_residual is their mean square; an offset is a known part of the response and counts
-nowhere; correlated residuals count as residuals. S, M and K are taken in one pass, and a draw then costs O(p² + q²).
+nowhere (`hierbayes.variance.family_components` follows suit); correlated residuals count as residuals. S, M and K are
+taken in one pass, and a draw then costs O(p² + q²).
 """
 
 from __future__ import annotations

@@ -15,6 +15,9 @@ Gauss-Hermite quadrature. Of several grouping factors each has the variance of t
 variance of all random effects, because m is not linear, belongs to them *jointly*. Rows that are the same in all that
 matters are looked at once; of more than `ROWS` different ones, so many at random stand for all; of many draws some.
 
+An offset, such as the logarithm of an exposure, is known and explains nothing: its variation counts on neither scale.
+On the response scale every row has the mean of the offset, a typical exposure; Var y is then that of such rows.
+
 The Bayesian R² of a draw is that of the expected responses in the very levels of the data,
 var_i(m(η_i)) / (var_i(m(η_i)) + mean_i v(η_i)) (Gelman, Goodrich, Gabry & Vehtari 2019, The American Statistician 73,
 307).
@@ -135,10 +138,11 @@ def on_both_scales(result: FamilyPosterior | LaplaceEstimate, approximation: str
     dict of str to OnScale
         Keys "latent" and "response". Where there is no residual variance it is NaN.
     """
-    design, parameters = result.design, parameters_of(result)
+    design = result.design
     if design.outcomes is not None:
         reason = "not known: the response has several linear predictors"
         return {scale: OnScale(_unknown(design), reason) for scale in ("latent", "response")}
+    parameters = parameters_of(result)
     latent = variances(design, parameters.fixef, parameters.covariance, np.zeros(len(parameters.fixef)))
     if design.family.ordinal:
         mean, response = (
@@ -201,8 +205,6 @@ def _on_response(specification: Specification, parameters: Parameters) -> tuple[
 def _different_rows(design: Design) -> tuple[np.ndarray, np.ndarray]:
     """Rows that differ in what the linear predictor needs, and how many rows are like each."""
     columns = [design.X, *(part.block.Z for part in design.parts)]
-    if design.offset is not None:
-        columns.append(design.offset[:, None])
     _, first, counts = np.unique(np.hstack(columns), axis=0, return_index=True, return_counts=True)
     if len(first) <= ROWS:
         return first, counts.astype(float)
@@ -218,8 +220,7 @@ class _Scale:
         self.law, self.auxiliary, self.family = law, parameters.auxiliary, design.family
         self.which = FORMULA
         self.trials = 1.0 if design.trials is None else design.trials[rows]
-        offset = 0.0 if design.offset is None else design.offset[rows]
-        self.eta = parameters.fixef @ design.X[rows].T + offset
+        self.eta = parameters.fixef @ design.X[rows].T + (0.0 if design.offset is None else design.offset.mean())
         self.by_factor = {}
         for factor in design.factors:
             Z, where = design.effect_columns(factor, rows), design.effects_of(factor)
@@ -296,7 +297,10 @@ def bayesian_r2(fit: FamilyPosterior) -> tuple[np.ndarray, str]:
     law = ResponseLaw(specification)
     held = {name: np.full(len(draws), value) for name, value in _held(fit).items()}
     auxiliary = held | predictor.auxiliary(draws)
-    mean = law.mean(predictor.eta(draws), auxiliary)
+    eta = predictor.eta(draws)
+    if design.offset is not None:
+        eta += design.offset.mean() - design.offset
+    mean = law.mean(eta, auxiliary)
     residual = response_variance(design.family, mean, auxiliary)
     if residual is None:
         return np.full(1, np.nan), "not known: the variance of this family has no formula here"
