@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 
 class Model:
-    """A linear mixed model: one formula, one design, one likelihood, two inferences.
+    """A mixed model: one formula, one design, one likelihood, two inferences.
 
     Parameters
     ----------
