@@ -35,8 +35,6 @@ INTERCEPT_CENTERED = "Intercept_centered"
 """The intercept at the mean of the predictors, where its prior refers to that one."""
 UNBOUNDED = {"Normal", "StudentT", "Flat", "Cauchy", "Laplace", "Logistic"}
 """Priors that allow every number."""
-OBSERVATIONS = "__obs__"
-"""Dimension of the rows, as Bambi calls it."""
 
 
 def build_conditional(
@@ -88,7 +86,7 @@ def build_conditional(
             f"choices must be {CENTERED!r} or {NONCENTERED!r} for each of the {len(design.blocks)} blocks of random "
             f"effects, not {list(choices)!r}"
         )
-    with pm.Model(coords={OBSERVATIONS: np.arange(design.n)}) as model:
+    with pm.Model(coords={names.OBSERVATIONS: np.arange(design.n)}) as model:
         if design.outcomes is not None:
             model.add_coord(*design.outcomes)
         mean, fixed = _fixed_effects(model, design, priors)
@@ -99,7 +97,7 @@ def build_conditional(
             mean = mean + _random_effects(model, part, priors.sds[part.where], eta, choice, around, design.outcomes)
         if respond is None:
             sd = _residual_sd(design, priors)
-            pm.Normal(design.response, mean, sd, observed=_data(design.y), dims=OBSERVATIONS)
+            pm.Normal(design.response, mean, sd, observed=_data(design.y), dims=names.OBSERVATIONS)
         else:
             respond(mean)
     return model

@@ -473,6 +473,12 @@ class Sampled:
         return "\n".join(lines)
 
 
+def observed_data(design: Design) -> xr.Dataset:
+    """The response of the rows fitted, under Bambi's names; counts of a multinomial one by outcome."""
+    dims = (names.OBSERVATIONS, names.OUTCOME)[: design.y.ndim]
+    return xr.Dataset({design.response: (dims, design.y)}, {names.OBSERVATIONS: np.arange(design.n)})
+
+
 def _flat(values: xr.DataArray) -> np.ndarray:
     """Draws of all chains, one after the other."""
     array = values.to_numpy()

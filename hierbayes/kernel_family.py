@@ -381,12 +381,3 @@ def derivatives(
         else:
             _student(y, eta, auxiliary[0], auxiliary[1], out)
         _compose(link, eta, out)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def all_derivatives(
-    kind: int, link: int, y: np.ndarray, size: np.ndarray, eta: np.ndarray, auxiliary: np.ndarray, out: np.ndarray
-) -> None:
-    """`derivatives` of every row, to `out`, (n, 4 + 3 k)."""
-    for i in range(y.size):
-        derivatives(kind, link, y[i], size[i], eta[i], auxiliary, out[i])

@@ -23,6 +23,7 @@ from hierbayes.errors import (
     RowsDropped,
     SingularFit,
 )
+from hierbayes.estimates import observed_data
 from hierbayes.interruption import INCOMPLETE, shortfall
 from hierbayes.laplace import Laplace
 from hierbayes.laplace_maximum import LaplaceOptimum, maximise_laplace
@@ -306,6 +307,10 @@ class Model:
             from hierbayes.graph import build_graph
 
             return build_graph(self.marginal, self.priors)
+        return self._conditional(choice)
+
+    def _conditional(self, choice: Choice) -> Any:
+        """The graph that has every random effect as a variable."""
         from hierbayes.conditional import build_conditional
 
         respond = None if self.family.exact else self.specification.respond
@@ -590,10 +595,7 @@ class Model:
             groups = self._sample_marginal(run, reml, keep)
         else:
             groups = self._sample_conditional(run, choice)
-        dims = ("__obs__", "outcome")[: self.design.y.ndim]
-        groups["observed_data"] = xr.Dataset(
-            {self.design.response: (dims, self.design.y)}, {"__obs__": np.arange(self.design.n)}
-        )
+        groups["observed_data"] = observed_data(self.design)
         groups["posterior"].attrs = (
             self._provenance(seed)
             | {
@@ -775,11 +777,10 @@ class Model:
     def _sample_conditional(self, run: Run, choice: Choice) -> dict[str, xr.Dataset]:
         """Sample the graph that has every random effect as a variable."""
         from hierbayes import sampling
-        from hierbayes.conditional import build_conditional, kept_variables, posterior_of
+        from hierbayes.conditional import kept_variables, posterior_of
         from hierbayes.initial import scattered, startable
 
-        respond = None if self.family.exact else self.specification.respond
-        graph = build_conditional(self.design, self.priors, choice.blocks, respond)
+        graph = self._conditional(choice)
         known = {variable.name for variable in graph.unobserved_RVs}
         kept = [name for name in kept_variables(self.design) if name in known]
         with startable(self.family):

@@ -88,8 +88,7 @@ def choose(wanted: str, marginal: Marginal, covariance: np.ndarray, sigma: float
     ValueError
         For another name, or for a conditional parametrisation of correlated residuals.
     """
-    if wanted not in PARAMETERIZATIONS:
-        raise ValueError(f"parameterization must be one of {', '.join(PARAMETERIZATIONS)}, not {wanted!r}")
+    _check_known(wanted)
     design, forest = marginal.design, marginal.moments.forest
     core = 0 if forest is None else forest.core
     if wanted == MARGINAL:
@@ -131,8 +130,7 @@ def choose_blocks(wanted: str, design: Design, pilot: Callable[[Design], Pilot |
     ValueError
         For another name, or one that the family does not allow.
     """
-    if wanted not in PARAMETERIZATIONS:
-        raise ValueError(f"parameterization must be one of {', '.join(PARAMETERIZATIONS)}, not {wanted!r}")
+    _check_known(wanted)
     if wanted == MARGINAL:
         raise ValueError(
             f"parameterization='marginal' needs a Gaussian response with identity link, not {design.family}; "
@@ -149,6 +147,11 @@ def choose_blocks(wanted: str, design: Design, pilot: Callable[[Design], Pilot |
         return Choice(False, blocks, "without an estimate to judge by, non-centred is safe where groups are small")
     table = information(replace(design, weights=found.information), found.covariance, 1.0)
     return Choice(False, tuple(table["choice"]), f"{_reasons(table)} (by an {found.source})")
+
+
+def _check_known(wanted: str) -> None:
+    if wanted not in PARAMETERIZATIONS:
+        raise ValueError(f"parameterization must be one of {', '.join(PARAMETERIZATIONS)}, not {wanted!r}")
 
 
 def _reasons(table: pd.DataFrame) -> str:

@@ -84,10 +84,9 @@ class ResponseLaw:
         self.family = design.family
         self.columns = None if design.outcomes is None else len(design.outcomes[1])
         self.categories = design.categories
-        counted = self.family.name in {"multinomial", "dirichlet_multinomial"}
         own = np.asarray(specification.skeleton.response_term.data)
         observed = own if data is None else np.asarray(data)
-        if self.categories is None and counted:
+        if self.categories is None and self.family.multinomial:
             self.categories = tuple(map(str, specification.skeleton.response_term.levels))
         self.n = len(observed)
         self._data = np.repeat(observed, 2, axis=0) if self.n == 1 else observed  # Bambi takes one row for a number

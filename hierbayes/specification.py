@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from hierbayes.design import Design
-from hierbayes.errors import DataError
+from hierbayes.errors import DataError, HierbayesError
 from hierbayes.family import Family
 from hierbayes.from_bambi.bambi_model import bambi_model
 from hierbayes.from_bambi.columns import read_design
@@ -105,6 +105,22 @@ class Specification:
     @cached_property
     def _reader(self) -> NewRowsReader:
         return NewRowsReader(self.parsed, self.design, self.data, self.namespace, self.weights, self.se)
+
+
+def required(specification: Specification | None) -> Specification:
+    """The specification of a fit.
+
+    Raises
+    ------
+    HierbayesError
+        If the fit has none.
+    """
+    if specification is None:
+        raise HierbayesError(
+            "This is a fit to other responses or rows than its model's; use what model.fit, model.ml or model.reml "
+            "gave."
+        )
+    return specification
 
 
 def specify(

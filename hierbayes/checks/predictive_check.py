@@ -23,12 +23,12 @@ import xarray as xr
 from hierbayes import names
 from hierbayes.cross_validation.family_loo import check_ordered
 from hierbayes.design import Factor
-from hierbayes.errors import HierbayesError
 from hierbayes.estimates import FamilyPosterior, Posterior
 from hierbayes.inference.simulation import assemble, residuals
 from hierbayes.linear_predictor import LinearPredictor
 from hierbayes.recover import random_effects
 from hierbayes.response_law import law_of
+from hierbayes.specification import required
 
 SIMULATED = 25_000_000
 """About as many numbers are simulated."""
@@ -127,9 +127,7 @@ def _replicates(posterior: Posterior, wanted: int, rng: np.random.Generator) -> 
 def _of_family(posterior: FamilyPosterior, wanted: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
     """Responses (draws, n) of a response that is not Gaussian, a few draws at a time."""
     check_ordered(posterior.design)
-    if posterior.specification is None:
-        raise HierbayesError("This posterior does not know the model that it is of; use the fit that model.fit gave.")
-    predictor, law = LinearPredictor(posterior), law_of(posterior.specification)
+    predictor, law = LinearPredictor(posterior), law_of(required(posterior.specification))
     places = np.linspace(0, predictor.draws - 1, min(predictor.draws, wanted)).round().astype(int)
     step = max(1, CHUNK // posterior.design.n)
     for start in range(0, len(places), step):

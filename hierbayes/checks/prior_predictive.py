@@ -15,6 +15,7 @@ import xarray as xr
 from hierbayes import laws, names
 from hierbayes.covariance import factor
 from hierbayes.design import Design
+from hierbayes.estimates import observed_data
 from hierbayes.inference.simulation import assemble, new_effects, residuals
 from hierbayes.marginal import Conditionals, Marginal
 from hierbayes.priors import Prior, Priors
@@ -91,12 +92,12 @@ def prior_predictive(marginal: Marginal, priors: Priors, draws: int, seed: int |
     design, rng = marginal.design, np.random.default_rng(seed)
     theta, given = draw_prior(marginal, priors, draws, rng)
     y = np.concatenate(list(prior_responses(design, given, rng)))
-    rows = {"__obs__": np.arange(design.n)}
-    coords = rows | {names.CHAIN: [0], names.DRAW: np.arange(draws)}
+    coords = {names.OBSERVATIONS: np.arange(design.n), names.CHAIN: [0], names.DRAW: np.arange(draws)}
+    dims = (names.CHAIN, names.DRAW, names.OBSERVATIONS)
     groups = {
         "prior": parameters(marginal, theta[None], given),
-        "prior_predictive": xr.Dataset({design.response: ((names.CHAIN, names.DRAW, "__obs__"), y[None])}, coords),
-        "observed_data": xr.Dataset({design.response: ("__obs__", design.y)}, rows),
+        "prior_predictive": xr.Dataset({design.response: (dims, y[None])}, coords),
+        "observed_data": observed_data(design),
     }
     return xr.DataTree.from_dict(groups)
 

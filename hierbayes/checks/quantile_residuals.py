@@ -42,11 +42,11 @@ from scipy import stats
 from hierbayes import names
 from hierbayes.cross_validation.family_loo import check_ordered, score_rows, transforms
 from hierbayes.design import Design
-from hierbayes.errors import HierbayesError
 from hierbayes.estimates import FamilyPosterior
 from hierbayes.inference.simulation import new_effects
 from hierbayes.laplace_estimate import LaplaceEstimate
 from hierbayes.response_law import law_of
+from hierbayes.specification import required
 
 SIMULATIONS, FEWEST = 1000, 400
 """Data sets simulated from a maximum likelihood fit; so many of many rows, for a two-sided p-value below 1%."""
@@ -173,9 +173,7 @@ def simulated(estimate: LaplaceEstimate, simulations: int, seed: int) -> np.ndar
     HierbayesError
         If the fit is to other data than the model's.
     """
-    if estimate.specification is None:
-        raise HierbayesError("This is a fit to other data than the model's; use what model.ml gave.")
-    design, law = estimate.design, law_of(estimate.specification)
+    design, law = estimate.design, law_of(required(estimate.specification))
     values, vectors = np.linalg.eigh(estimate.covariance)
     root = vectors * np.sqrt(np.maximum(values, 0.0))
     fixed = design.X @ estimate.fixef.to_numpy() + (0.0 if design.offset is None else design.offset)

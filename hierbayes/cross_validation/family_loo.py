@@ -39,9 +39,12 @@ from hierbayes.cross_validation.group_integral import (
 from hierbayes.cross_validation.loo import (
     KEEP,
     Target,
+    check_target,
+    group_densities,
     grouping_factor,
     log_sum,
     of_draws,
+    of_groups,
     relative_efficiency,
     result,
     warn_of_high_k,
@@ -53,6 +56,7 @@ from hierbayes.estimates import FamilyPosterior
 from hierbayes.linear_predictor import LinearPredictor
 from hierbayes.progress import bar
 from hierbayes.response_law import ResponseLaw, law_of
+from hierbayes.specification import required
 from hierbayes.threads import parts
 
 if TYPE_CHECKING:
@@ -90,11 +94,7 @@ class Rows:
     @cached_property
     def law(self) -> ResponseLaw:
         """The distribution of their responses."""
-        specification = self.predictor.fit.specification
-        if specification is None:
-            raise HierbayesError(
-                "This posterior does not know the model that it is of; use the fit that model.fit gave."
-            )
+        specification = required(self.predictor.fit.specification)
         if len(self.places) == self.predictor.design.n and (np.diff(self.places) == 1).all():
             return law_of(specification)
         return ResponseLaw(specification, np.asarray(specification.skeleton.response_term.data)[self.places])
@@ -185,7 +185,7 @@ class Rows:
         predictor, (own, codes) = self.predictor, np.unique(factor.codes[self.places], return_inverse=True)
         where = predictor.design.effects_of(factor)
         L = predictor.roots[draws][:, where, where]
-        start = np.clip(_solved(L, predictor.effects(factor)[draws][:, :, own]), -FAR, FAR)
+        start = np.clip(_solved(L, predictor.effects[factor.name][draws][:, :, own]), -FAR, FAR)
         columns = np.einsum("nq,dqr->dnr", predictor.design.effect_columns(factor, self.places), L)
         return Effects(columns, codes, start.swapaxes(1, 2))
 
@@ -193,7 +193,7 @@ class Rows:
         """Where the effects of the levels are, without derivatives: by all their draws, and the Σ of each draw."""
         predictor, own = self.predictor, np.unique(factor.codes[self.places])
         where = predictor.design.effects_of(factor)
-        effects, L = predictor.effects(factor)[:, :, own], predictor.roots[draws][:, None, where, where]
+        effects, L = predictor.effects[factor.name][:, :, own], predictor.roots[draws][:, None, where, where]
         mean, away = effects.mean(axis=0), effects - effects.mean(axis=0)
         precision = np.linalg.inv(np.einsum("dqj,drj->jqr", away, away) / len(away))
         pulled = L.swapaxes(-1, -2) @ precision
@@ -370,8 +370,6 @@ def loo(fit: FamilyPosterior, conditional: bool = False) -> ELPD:
 
 def logo(fit: FamilyPosterior, group: str | None = None, joint: bool = False) -> ELPD:
     """Leave out each level of a grouping factor; arguments as of `hierbayes.FamilyFit.logo`."""
-    from hierbayes.cross_validation.elpd import GROUP
-
     if fit.design.outcomes is not None:
         raise HierbayesError(
             f"A model of family {fit.design.family.name!r} has several linear predictors, over which the effects of "
@@ -410,24 +408,8 @@ def logo(fit: FamilyPosterior, group: str | None = None, joint: bool = False) ->
         )
         + ("" if joint else " The standard error is that of the sums of its groups.")
     )
-    coords = {names.ROW: np.arange(n)}
-    if joint:
-        coords = {names.levels_dim(factor.name): factor.levels.astype(str)}
-    return result(
-        fit,
-        found if joint else of_rows,
-        found.k,
-        coords,
-        f"levels of {factor.name!r}",
-        target=GROUP,
-        group=factor.name,
-        joint=joint,
-        part=None if joint else factor.codes,
-        advice="take more draws, or fit without exactly these"
-        if not others
-        else "their rows also inform other effects",
-        note=note,
-    )
+    advice = "their rows also inform other effects" if others else "take more draws, or fit without exactly these"
+    return of_groups(fit, factor, found, None if joint else of_rows, note, advice)
 
 
 def loo_pit(fit: FamilyPosterior, seed: int = 0) -> xr.DataArray:
@@ -476,20 +458,13 @@ def log_likelihood(
     fit: FamilyPosterior, target: Target = "conditional", group: str | None = None, seed: int = 0
 ) -> xr.DataTree:
     """Draws of log densities for ArviZ; arguments as of `hierbayes.FamilyFit.log_likelihood`."""
-    if target not in {"row", "group", "conditional"}:
-        raise ValueError(f"target must be 'row', 'group' or 'conditional', not {target!r}")
-    if group is not None and target != "group":
-        raise ValueError("group= names the factor whose levels are left out; it goes with target='group'")
+    check_target(target, group)
     response, n = fit.design.response, fit.design.n
     groups = {"posterior": fit.parameters, "sample_stats": fit.idata["sample_stats"].to_dataset()}
     if target == "group":
         factor = grouping_factor(fit, group)
         values = Rows(LinearPredictor(fit), np.arange(n)).integrated(factor, rows=False)[0].level.T
-        coords: dict[str, np.ndarray] = {names.levels_dim(factor.name): factor.levels.astype(str)}
-        sizes = np.bincount(factor.codes, minlength=len(factor.levels))
-        groups["observed_data"] = xr.Dataset({"rows": (list(coords), sizes)}, coords)
-        groups["log_likelihood"] = xr.Dataset({response: of_draws(fit, values, coords)})
-        return xr.DataTree.from_dict(groups)
+        return xr.DataTree.from_dict(groups | group_densities(fit, factor, values))
     coords = {names.ROW: np.arange(n)}
     ordered = fit.design.y.ndim == 1
     scored = score_rows(fit, target == "conditional", seed if ordered else None, keep_draws=True)

@@ -86,8 +86,6 @@ def loo(fit: Posterior, conditional: bool = False, refine: bool = True) -> ELPD:
 
 def logo(fit: Posterior, group: str | None = None, joint: bool = False, refine: bool = True) -> ELPD:
     """Leave out each level of a grouping factor; arguments as of `hierbayes.Fit.logo`."""
-    from hierbayes.cross_validation.elpd import GROUP
-
     factor = grouping_factor(fit, group)
     found, of_rows = _leave_groups(fit, factor, joint, refine)
     others = [other.name for other in fit.design.factors if other.name != factor.name]
@@ -99,21 +97,35 @@ def logo(fit: Posterior, group: str | None = None, joint: bool = False, refine: 
     )
     if not joint:
         note += " The standard error is that of the sums of its groups."
-    coords = {names.ROW: np.arange(fit.design.n)}
-    if joint:
-        coords = {names.levels_dim(factor.name): factor.levels.astype(str)}
+    return of_groups(fit, factor, found, None if joint else of_rows, note)
+
+
+def of_groups(
+    fit: Sampled, factor: Factor, found: Smoothed, of_rows: Smoothed | None, note: str, advice: str | None = None
+) -> ELPD:
+    """Scores of left-out levels, of each as a whole or, if they are there, of their rows one by one."""
+    from hierbayes.cross_validation.elpd import GROUP
+
+    coords = level_coords(factor) if of_rows is None else {names.ROW: np.arange(fit.design.n)}
     return result(
         fit,
-        found if joint else of_rows,
+        found if of_rows is None else of_rows,
         found.k,
         coords,
         f"levels of {factor.name!r}",
+        stacklevel=6,
         target=GROUP,
         group=factor.name,
-        joint=joint,
-        part=None if joint else factor.codes,
+        joint=of_rows is None,
+        part=None if of_rows is None else factor.codes,
+        advice=advice,
         note=note,
     )
+
+
+def level_coords(factor: Factor) -> dict[str, np.ndarray]:
+    """Coordinates of the levels of a grouping factor."""
+    return {names.levels_dim(factor.name): factor.levels.astype(str)}
 
 
 def _leave_groups(fit: Posterior, factor: Factor, joint: bool, refine: bool) -> tuple[Smoothed, Smoothed]:
@@ -177,12 +189,27 @@ def _standardised(
     return z, -0.5 * (z * z + LOG_2PI) - np.log(sd)
 
 
-def log_likelihood(fit: Posterior, target: Target = "row", group: str | None = None, seed: int = 0) -> xr.DataTree:
-    """Draws of log densities for ArviZ; arguments as of `hierbayes.Fit.log_likelihood`."""
+def check_target(target: Target, group: str | None) -> None:
+    """Refuse what `log_likelihood` does not know."""
     if target not in {"row", "group", "conditional"}:
         raise ValueError(f"target must be 'row', 'group' or 'conditional', not {target!r}")
     if group is not None and target != "group":
         raise ValueError("group= names the factor whose levels are left out; it goes with target='group'")
+
+
+def group_densities(fit: Sampled, factor: Factor, values: np.ndarray) -> dict[str, xr.Dataset]:
+    """Groups for ArviZ of (levels, draws) log densities of left-out levels, and how many rows they have."""
+    coords = level_coords(factor)
+    sizes = np.bincount(factor.codes, minlength=len(factor.levels))
+    return {
+        "observed_data": xr.Dataset({"rows": (list(coords), sizes)}, coords),
+        "log_likelihood": xr.Dataset({fit.design.response: of_draws(fit, values, coords)}),
+    }
+
+
+def log_likelihood(fit: Posterior, target: Target = "row", group: str | None = None, seed: int = 0) -> xr.DataTree:
+    """Draws of log densities for ArviZ; arguments as of `hierbayes.Fit.log_likelihood`."""
+    check_target(target, group)
     response, n = fit.design.response, fit.design.n
     groups = {"posterior": fit.parameters, "sample_stats": fit.idata["sample_stats"].to_dataset()}
     if target == "group":
@@ -190,11 +217,7 @@ def log_likelihood(fit: Posterior, target: Target = "row", group: str | None = N
         values = np.empty((len(factor.levels), len(fit.thetas)))
         for levels, scores in _group_scores(fit, factor, fit.thetas, joint=True):
             values[levels] = scores.joint.T
-        coords: dict[str, np.ndarray] = {names.levels_dim(factor.name): factor.levels.astype(str)}
-        sizes = np.bincount(factor.codes, minlength=len(factor.levels))
-        groups["observed_data"] = xr.Dataset({"rows": (list(coords), sizes)}, coords)
-        groups["log_likelihood"] = xr.Dataset({response: of_draws(fit, values, coords)})
-        return xr.DataTree.from_dict(groups)
+        return xr.DataTree.from_dict(groups | group_densities(fit, factor, values))
     coords = {names.ROW: np.arange(n)}
     values, replicated = np.empty((n, len(fit.thetas))), np.empty((n, len(fit.thetas)))
     rng = np.random.default_rng(seed)
@@ -414,6 +437,7 @@ def result(
     k: np.ndarray,
     coords: dict[str, np.ndarray],
     what: str,
+    stacklevel: int = 5,
     **more: Any,
 ) -> ELPD:
     """Put together what ArviZ wants to see, and warn where it is not to be trusted."""
@@ -425,7 +449,7 @@ def result(
         if more.get("conditional")
         else "fit.reloo() refits without exactly these"
     )
-    high = warn_of_high_k(fit, k, what, "scores", advice, stacklevel=5)
+    high = warn_of_high_k(fit, k, what, "scores", advice, stacklevel=stacklevel)
     return ELPD(
         elpd=float(found.elpd.sum()),
         se=standard_error(found.elpd, more.get("part")),

@@ -197,13 +197,13 @@ class NewRowsReader:
         family = self._design.family
         if family.with_trials:
             return sorted(_names(self._response.call.args[1]))
-        return sorted(self._response.var_names) if family.name in COUNTED else []
+        return sorted(self._response.var_names) if family.multinomial else []
 
     def _trials(self, rows: pd.DataFrame) -> np.ndarray | None:
         family = self._design.family
         if family.with_trials:
             found = self._response.call.args[1].eval(rows, self._environment)
-        elif family.name in COUNTED:
+        elif family.multinomial:
             found = np.sum([np.asarray(rows[name], dtype=float) for name in self._response_columns], axis=0)
         else:
             return None
@@ -264,10 +264,6 @@ class NewRowsReader:
                 f"The term {term.name!r} is not finite in row {at!r} of newdata; check its columns there."
             )
         return values
-
-
-COUNTED = ("multinomial", "dirichlet_multinomial")
-"""Families whose responses are counts that add up to a total."""
 
 
 WHOLE = 2.0**53

@@ -51,6 +51,7 @@ from hierbayes.predictions.posterior import bambi_response, some_rows, table
 from hierbayes.predictions.prediction_error import Errors
 from hierbayes.predictions.rows import rows_of
 from hierbayes.response_law import ResponseLaw
+from hierbayes.specification import required
 
 SIMULATED = 4000
 """New responses behind the interval of each row."""
@@ -221,17 +222,15 @@ def _working(fit: LaplaceEstimate) -> Marginal:
 
 def _responses(fit: LaplaceEstimate, found: _Linear, interval: float, seed: int | None) -> pd.DataFrame:
     """New responses, simulated."""
-    if fit.specification is None:
-        raise HierbayesError("This fit was not made by a model, so it has no new responses; use the model's own fit.")
-    rng = np.random.default_rng(seed)
+    specification, rng = required(fit.specification), np.random.default_rng(seed)
     sd = np.sqrt(found.variance + found.new + found.population)
     values = fit.likelihood.auxiliary(fit.optimum.x)
     tail, step = 0.5 - 0.5 * interval, max(1, CHUNK // SIMULATED)
     made = np.empty((4, len(sd)))
     for start in range(0, len(sd), step):
         where = slice(start, start + step)
-        data = bambi_response(fit.specification, some_rows(found.rows, where))
-        law = ResponseLaw(fit.specification, data, free=True)
+        data = bambi_response(specification, some_rows(found.rows, where))
+        law = ResponseLaw(specification, data, free=True)
         auxiliary = {name: np.full(SIMULATED, value) for name, value in zip(law.auxiliary, values, strict=False)}
         eta = found.eta[where] + sd[where] * rng.standard_normal((SIMULATED, len(data)))
         y = law.draw(eta, auxiliary, int(rng.integers(2**31)))

@@ -21,7 +21,7 @@ from hierbayes.predictions.linear import linear_draws
 from hierbayes.predictions.population import population_mean
 from hierbayes.predictions.rows import rows_of
 from hierbayes.response_law import ResponseLaw, law_of
-from hierbayes.specification import Specification
+from hierbayes.specification import Specification, required
 
 CHUNK = 40_000_000
 """Draws times rows that a table of predictions is made from at a time."""
@@ -184,7 +184,7 @@ class _Draws:
             return design.outcomes
         labels = design.categories if self.kind == MEAN else None
         if design.y.ndim == 2:
-            labels = specification_of(self.fit).skeleton.response_term.levels
+            labels = required(self.fit.specification).skeleton.response_term.levels
         return None if labels is None else (f"{design.response}_dim", tuple(map(str, labels)))
 
     def of(self, where: slice) -> np.ndarray:
@@ -200,9 +200,9 @@ class _Draws:
         if self.fit.design.family.exact:
             return eta if self.kind == MEAN else eta + self._residuals(rows)
         whole = self.fitted and len(rows.X) == self.fit.design.n
-        specification = specification_of(self.fit)
+        specification = required(self.fit.specification)
         law = law_of(specification) if whole else ResponseLaw(specification, bambi_response(specification, rows))
-        auxiliary = self.effects.auxiliary
+        auxiliary = self.effects.parameters
         if self.kind == RESPONSE:
             return law.draw(eta, auxiliary, int(self.rng.integers(2**31)))
         if v is None:
@@ -241,13 +241,6 @@ def some_rows(rows: NewRows, where: slice) -> NewRows:
         weights=cut(rows.weights),
         trials=cut(rows.trials),
     )
-
-
-def specification_of(fit: Sampled) -> Specification:
-    """What the model of a posterior was made of."""
-    if fit.specification is None:
-        raise HierbayesError("This posterior was not made by a model; predict from the fit that model.fit() gave.")
-    return fit.specification
 
 
 def bambi_response(specification: Specification, rows: NewRows) -> np.ndarray:

@@ -17,7 +17,7 @@ import xarray as xr
 from hierbayes import names
 from hierbayes.conditional import build_conditional, kept_variables, posterior_of
 from hierbayes.errors import HierbayesError, PriorError
-from hierbayes.estimates import FamilyPosterior
+from hierbayes.estimates import FamilyPosterior, observed_data
 from hierbayes.laws import proper
 from hierbayes.parameterization import NONCENTERED
 from hierbayes.predictions.groups import RESPONSE
@@ -89,9 +89,7 @@ def prior_draws(specification: Specification, draws: int, seed: int | None) -> F
             )
     joined = xr.concat(kept, names.DRAW).isel({names.DRAW: slice(0, draws)})
     posterior = posterior_of(joined.assign_coords({names.DRAW: np.arange(draws)}), design)
-    dims = (names.OBSERVATIONS, "outcome")[: design.y.ndim]
-    observed = xr.Dataset({design.response: (dims, design.y)}, {names.OBSERVATIONS: np.arange(design.n)})
-    tree = xr.DataTree.from_dict({"posterior": posterior, "observed_data": observed})
+    tree = xr.DataTree.from_dict({"posterior": posterior, "observed_data": observed_data(design)})
     return FamilyPosterior(design, priors, tree, specification=specification)
 
 

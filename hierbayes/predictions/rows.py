@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from hierbayes.design import Design
-from hierbayes.errors import DataError, HierbayesError, MissingPrediction
+from hierbayes.errors import DataError, MissingPrediction
 from hierbayes.from_bambi.new_rows import NewRows
 from hierbayes.predictions.groups import KNOWN, MIXED, NEW, RESPONSE
-from hierbayes.specification import Specification
+from hierbayes.specification import Specification, required
 
 
 def rows_of(
@@ -53,11 +53,7 @@ def rows_of(
     factors = [name for name, wanted in groups.items() if wanted in {KNOWN, NEW, MIXED}]
     if newdata is None:
         return _fitted(design, factors)
-    if specification is None:
-        raise HierbayesError(
-            "This fit was not made by a model, so it cannot read newdata; predict from the model's own fit."
-        )
-    rows = specification.new_rows(newdata, factors, kind == RESPONSE)
+    rows = required(specification).new_rows(newdata, factors, kind == RESPONSE)
     lost = int((~rows.complete).sum())
     if lost:
         warnings.warn(

@@ -31,12 +31,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hierbayes.design import Design
-from hierbayes.errors import HierbayesError
 from hierbayes.estimates import FamilyPosterior
 from hierbayes.laplace_estimate import LaplaceEstimate
 from hierbayes.linear_predictor import LinearPredictor, covariance_draws
 from hierbayes.response_law import ResponseLaw
-from hierbayes.specification import Specification
+from hierbayes.specification import Specification, required
 from hierbayes.variance.components import Variances, variances
 from hierbayes.variance.distribution_variance import latent_variance, response_variance
 
@@ -107,21 +106,8 @@ def parameters_of(result: FamilyPosterior | LaplaceEstimate) -> Parameters:
 
 def _held(result: FamilyPosterior | LaplaceEstimate) -> dict[str, float]:
     """Further parameters that are known."""
-    known = specification_of(result).priors.auxiliary.items()
+    known = required(result.specification).priors.auxiliary.items()
     return {name: float(value) for name, value in known if isinstance(value, (int, float))}
-
-
-def specification_of(result: FamilyPosterior | LaplaceEstimate) -> Specification:
-    """What the model was made of.
-
-    Raises
-    ------
-    HierbayesError
-        If the result does not know.
-    """
-    if result.specification is None:
-        raise HierbayesError("This is a fit to other data than the model's; use what model.fit or model.ml gave.")
-    return result.specification
 
 
 def on_both_scales(result: FamilyPosterior | LaplaceEstimate, approximation: str = "trigamma") -> dict[str, OnScale]:
@@ -150,7 +136,7 @@ def on_both_scales(result: FamilyPosterior | LaplaceEstimate, approximation: str
             OnScale(_unknown(design), "not known: categories are no numbers"),
         )
     else:
-        mean, response = _on_response(specification_of(result), parameters)
+        mean, response = _on_response(required(result.specification), parameters)
     few = len(mean) < len(latent.fixed)
     some = _evenly(len(latent.fixed), len(mean)) if few else np.arange(len(latent.fixed))
     residual, which = latent_variance(design.family, mean, parameters.only(some).auxiliary, approximation)
@@ -288,7 +274,7 @@ def bayesian_r2(fit: FamilyPosterior) -> tuple[np.ndarray, str]:
     reason : str
         Empty if there is nothing to say.
     """
-    design, specification = fit.design, specification_of(fit)
+    design, specification = fit.design, required(fit.specification)
     if design.outcomes is not None or design.family.ordinal:
         return np.full(1, np.nan), "not known: categories are no numbers"
     predictor = LinearPredictor(fit)

@@ -17,7 +17,7 @@ import pandas as pd
 from hierbayes.estimates import FamilyPosterior
 from hierbayes.laplace_estimate import LaplaceEstimate
 from hierbayes.variance.components import Variances
-from hierbayes.variance.family_components import JOINTLY, bayesian_r2, on_both_scales
+from hierbayes.variance.family_components import JOINTLY, OnScale, bayesian_r2, on_both_scales
 from hierbayes.variance.tables import (
     MEANING,
     SUMMARY,
@@ -37,13 +37,13 @@ VAST = 1e120
 def icc(result: Result, conf_level: float = 0.95, approximation: str = "trigamma") -> pd.DataFrame:
     """Intraclass correlations; arguments as of `hierbayes.FamilyFit.icc`."""
     check_factors(result.design, "ICC")
-    table = _table(icc_of, ["icc", "group"], result, conf_level, approximation)
+    table = _table(icc_of, ["icc", "group"], on_both_scales(result, approximation), conf_level)
     return table[table["group"] != JOINTLY].reset_index(drop=True)
 
 
 def r2(result: Result, conf_level: float = 0.95, approximation: str = "trigamma") -> pd.DataFrame:
     """R², marginal, conditional and Bayesian; arguments as of `hierbayes.FamilyFit.r2`."""
-    table = _table(r2_of, ["r2"], result, conf_level, approximation)
+    table = _table(r2_of, ["r2"], on_both_scales(result, approximation), conf_level)
     table["meaning"] = [MEANING[kind] for kind in table["r2"]]
     if isinstance(result, FamilyPosterior):
         values, reason = bayesian_r2(result)
@@ -58,9 +58,9 @@ def _words(table: pd.DataFrame) -> str:
 
 def variance_partition(result: Result, conf_level: float = 0.95, approximation: str = "trigamma") -> pd.DataFrame:
     """Variance by where it comes from; arguments as of `hierbayes.FamilyFit.variance_partition`."""
-    columns = ["component", "group"]
-    made = _table(partition_of, columns, result, conf_level, approximation)
-    shares = _table(shares_of, columns, result, conf_level, approximation)[SUMMARY]
+    columns, scales = ["component", "group"], on_both_scales(result, approximation)
+    made = _table(partition_of, columns, scales, conf_level)
+    shares = _table(shares_of, columns, scales, conf_level)[SUMMARY]
     named = {name: f"variance_{name}".removesuffix("_estimate").replace("_conf", "") for name in SUMMARY}
     shared = {name: f"share_{name}".removesuffix("_estimate").replace("_conf", "") for name in SUMMARY}
     residual = made.pop("residual")
@@ -70,13 +70,12 @@ def variance_partition(result: Result, conf_level: float = 0.95, approximation: 
 def _table(
     statistic: Callable[[Variances], dict[tuple, np.ndarray]],
     columns: list[str],
-    result: Result,
+    scales: dict[str, OnScale],
     conf_level: float,
-    approximation: str,
 ) -> pd.DataFrame:
     """One row for each scale and key of a statistic."""
     rows = []
-    for scale, found in on_both_scales(result, approximation).items():
+    for scale, found in scales.items():
         for key, draws in statistic(found.variances).items():
             figures = summarised(draws, float(draws.mean()), conf_level)
             shown = [np.inf if figure > VAST else figure for figure in figures]
