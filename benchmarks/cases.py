@@ -15,6 +15,8 @@ INSTEVAL = "HIERBAYES_INSTEVAL"
 """Environment variable that names the file of InstEval."""
 REFITS = 500
 """New responses in the data of the repeated fits, columns new0, new1, ..."""
+STUDIES = 1_000
+"""Studies that power is estimated from."""
 SIZES = {
     "sim100k": (100_000, 1_000),
     "sim1m": (1_000_000, 10_000),
@@ -110,6 +112,7 @@ POSTERIOR = _table(
     Case("sim10m", _SLOPE_FORMULA, "10,000,000 rows, 10,000 groups", optional=True),
 )
 REPEATED = _table(Case("sim100", "y ~ x + (1 | g)", "100 rows, 20 groups", {"groups": "g"}))
+POWER = _table(Case("tutorial", "y ~ X + (1 | subject)", f"{STUDIES:,} studies of 100 rows, 20 groups"))
 FIRST = _table(POSTERIOR["sleepstudy"])
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from benchmarks import posterior, refits, reml
-from benchmarks.cases import FIRST, POSTERIOR, REML, REPEATED, Case
+from benchmarks import posterior, power, refits, reml
+from benchmarks.cases import FIRST, POSTERIOR, POWER, REML, REPEATED, Case
 from benchmarks.process import Figures
 
 OURS = "hierbayes"
@@ -150,6 +150,19 @@ SECTIONS = {
         | _RATE,
         speed=lambda f: f["ess"] / f["seconds"],
         compiled=frozenset(_SECOND),
+    ),
+    "power": Section(
+        "Power by simulation, one core",
+        POWER,
+        {OURS: power.hierbayes, "statsmodels": power.statsmodels},
+        {
+            "first, s": lambda f: short(f["first"]),
+            "median, s": lambda f: short(f["median"]),
+            "power": lambda f: f"{f['power']:.3f}",
+        },
+        speed=lambda f: 1.0 / f["median"],
+        compiled=frozenset({OURS}),
+        one_core=True,
     ),
     "first": Section(
         "First use: posterior with empty caches",

@@ -32,6 +32,8 @@ NOTES = """\
   anew from the matrices.
 - **Repeated fits** of REML: 500 new responses of one prepared design; the criterion is the sum of theirs. lme4's
   `refit` (1.1-31) takes the number of fixed effects as one, hence its other optimum.
+- **Power**: every study draws predictors and responses, is fitted and tested; hierbayes by t tests with
+  Satterthwaite's degrees of freedom, statsmodels in a loop by z tests.
 - **Peak MB** is the resident memory of the process, Python or R and the data included; where chains are processes,
   of the largest one. A process may have as much address space as the machine has memory.
 """

@@ -6,7 +6,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hierbayes.across_clusters.cross_validate import cross_validate
+    from hierbayes.across_clusters.regressor import MixedRegressor
+    from hierbayes.across_clusters.validation import CrossValidation
     from hierbayes.checks.check import Check
+    from hierbayes.clusters.between_within import between_within
+    from hierbayes.clusters.correlations import Correlations, correlations
+    from hierbayes.clusters.grouping import Grouping, grouping
+    from hierbayes.clusters.hausman import Hausman, hausman
+    from hierbayes.clusters.icc_estimates import icc_estimates
+    from hierbayes.clusters.missing import Missing, missing
+    from hierbayes.clusters.reliability import reliability
     from hierbayes.cross_validation.comparison import compare
     from hierbayes.cross_validation.wrapper import GaussianWrapper
     from hierbayes.datasets import list_data, load_data
@@ -31,17 +41,25 @@ if TYPE_CHECKING:
     from hierbayes.evidence.bayes_factors import BayesFactor, bayes_factor
     from hierbayes.evidence.marginal_likelihood import Evidence
     from hierbayes.evidence.quadrature import Quadrature
+    from hierbayes.implied import Implied
     from hierbayes.inference.bootstrap import Bootstrap
     from hierbayes.inference.profile import Profile
     from hierbayes.likelihood_ratio import lrt
     from hierbayes.model import Model
     from hierbayes.partial_pooling.shrinkage import shrinkage
+    from hierbayes.pooling_ladder.ladder import pooling
     from hierbayes.report import report
     from hierbayes.restore import load
     from hierbayes.results import FamilyFit, Fit, LaplaceFit, RemlFit
+    from hierbayes.structures import ar1, compound_symmetry, diagonal
+    from hierbayes.study.power import power
+    from hierbayes.study.result import Power
 
 _HOMES = {
     "Model": "model",
+    "MixedRegressor": "across_clusters.regressor",
+    "CrossValidation": "across_clusters.validation",
+    "cross_validate": "across_clusters.cross_validate",
     "Check": "checks.check",
     "RemlFit": "results",
     "Fit": "results",
@@ -52,6 +70,10 @@ _HOMES = {
     "compare": "cross_validation.comparison",
     "Profile": "inference.profile",
     "lrt": "likelihood_ratio",
+    "Implied": "implied",
+    "diagonal": "structures",
+    "compound_symmetry": "structures",
+    "ar1": "structures",
     "Quadrature": "evidence.quadrature",
     "Evidence": "evidence.marginal_likelihood",
     "BayesFactor": "evidence.bayes_factors",
@@ -61,6 +83,20 @@ _HOMES = {
     "report": "report",
     "load": "restore",
     "shrinkage": "partial_pooling.shrinkage",
+    "correlations": "clusters.correlations",
+    "Correlations": "clusters.correlations",
+    "between_within": "clusters.between_within",
+    "hausman": "clusters.hausman",
+    "Hausman": "clusters.hausman",
+    "icc_estimates": "clusters.icc_estimates",
+    "reliability": "clusters.reliability",
+    "grouping": "clusters.grouping",
+    "Grouping": "clusters.grouping",
+    "missing": "clusters.missing",
+    "Missing": "clusters.missing",
+    "pooling": "pooling_ladder.ladder",
+    "power": "study.power",
+    "Power": "study.result",
     "HierbayesError": "errors",
     "DataError": "errors",
     "FormulaError": "errors",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +16,11 @@ from hierbayes.covariance import Layout
 from hierbayes.errors import DataError, suggest
 from hierbayes.family import GAUSSIAN, Family
 from hierbayes.residual import Residual
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from hierbayes.implied import Covariance, Implied
 
 
 @dataclass(frozen=True, eq=False)
@@ -281,6 +287,71 @@ class Design:
             row_labels=None if self.row_labels is None else self.row_labels[rows],
             trials=None if self.trials is None else self.trials[rows],
         )
+
+    @property
+    def fixed(self) -> pd.DataFrame:
+        """X with the names of its columns and the labels of its rows, (n, p)."""
+        from hierbayes.implied import fixed
+
+        return fixed(self)
+
+    @property
+    def Z(self) -> Any:  # noqa: N802
+        """Design of all random effects, a `scipy.sparse.csr_array` (n, effects of all levels), see `Z_labels`."""
+        from hierbayes.implied import random_design
+
+        return random_design(self)
+
+    @property
+    def Z_labels(self) -> pd.MultiIndex:  # noqa: N802
+        """Group, level and term of each column of Z: factor by factor, level by level, effect by effect."""
+        from hierbayes.implied import random_columns
+
+        return random_columns(self)
+
+    def implied(self, covariance: Covariance, sigma: float | None = None, rho: float | None = None) -> Implied:
+        """The matrices D, R and V = Z D Zᵀ + R at given variances, and what follows from them.
+
+        Parameters
+        ----------
+        covariance : mapping or (q, q) array
+            By grouping factor: the variance of its only effect, ``{"classroom": 9.4}``, variances, or the covariance
+            matrix of its effects (``hb.diagonal``, ``hb.compound_symmetry`` and ``hb.ar1`` make some; the labels of a
+            data frame are followed). Or that of all effects, as ``reml.covariance`` is; ``{}`` if there are none.
+        sigma : float, optional
+            Residual standard deviation; none if the standard errors are known.
+        rho : float, optional
+            Residual correlation, where the model has one.
+
+        Returns
+        -------
+        hierbayes.implied.Implied
+            ``D``, ``R``, ``V()``, ``gls()``, ``blup()``, ``loglik()``.
+
+        Raises
+        ------
+        ValueError
+            For a group that the model does not have, a matrix that is no covariance matrix of its effects, or a σ or
+            ρ that is missing, not needed or out of range.
+        HierbayesError
+            For families other than the Gaussian with identity link.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> design = hb.Model("Reaction ~ Days + (Days || Subject)", hb.load_data("sleepstudy")).design
+        >>> design.Z.shape, design.Z_labels[1]
+        ((180, 36), ('Subject', '308', 'Days'))
+        >>> implied = design.implied({"Subject": [600, 36]}, sigma=25)
+        >>> implied.V(rows=range(3))
+                0       1       2
+        0  1225.0   600.0   600.0
+        1   600.0  1261.0   672.0
+        2   600.0   672.0  1369.0
+        """
+        from hierbayes.implied import imply
+
+        return imply(self, covariance, sigma, rho)
 
     @property
     def effect_labels(self) -> list[str]:

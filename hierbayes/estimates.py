@@ -177,12 +177,16 @@ class Estimate(Maximum):
         """Its moments."""
         return self.marginal.moments
 
+    @property
+    def beta(self) -> np.ndarray:
+        """(p,) fixed effects without their names, which take longer than the numbers."""
+        m = self.moments
+        return m.ols - m.scale * np.linalg.solve(m.R, self.optimum.t[:-1])
+
     @cached_property
     def fixef(self) -> pd.Series:
         """Fixed effects."""
-        m = self.moments
-        beta = m.ols - m.scale * np.linalg.solve(m.R, self.optimum.t[:-1])
-        return pd.Series(beta, index=self.design.labels)
+        return pd.Series(self.beta, index=self.design.labels)
 
     @cached_property
     def vcov(self) -> pd.DataFrame:

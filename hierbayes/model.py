@@ -59,6 +59,8 @@ class Model:
         Bambi's formula syntax with lme4's random effects: ``(1 | g)``, ``(x | g)`` (intercept and
         slope with a full covariance matrix), ``(x || g)`` (uncorrelated), ``(0 + x | g)``. Note for users
         of Bambi: there ``(x | g)`` is uncorrelated.
+        ``within(x, g)`` and ``between(x, g)`` are x less the mean of its group and that mean, ``center(x)`` is x less
+        its grand mean; new rows are centred by the means fitted (see `hierbayes.from_bambi.centring`).
     data : pandas.DataFrame
         One row an observation.
     family : str, default "gaussian"

@@ -5,14 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 Advance = Callable[[int], None]
 """Called with how many pieces of work have just been finished."""
 
 
 def watched() -> bool:
-    """Whether a progress bar would be seen: a terminal or a notebook."""
-    return sys.stderr.isatty() or "ipykernel" in sys.modules
+    """Whether a progress bar would be seen: a terminal, or a notebook that has the widgets for one."""
+    return sys.stderr.isatty() or ("ipykernel" in sys.modules and find_spec("ipywidgets") is not None)
 
 
 @contextmanager

@@ -50,7 +50,7 @@ def test_the_table_lists_every_set():
     assert table["name"].tolist() == list(REGISTRY)
     assert table["name"].is_unique
     assert (table.drop(columns="rows") != "").all(axis=None)
-    assert table["access"].value_counts().to_dict() == {"simulated": 10, "embedded": 7, "download": 2}
+    assert table["access"].value_counts().to_dict() == {"simulated": 11, "embedded": 7, "download": 2}
 
 
 @pytest.mark.parametrize("name", LOCAL)
@@ -312,6 +312,7 @@ def test_arma_clusters_pinned():
 
 def test_every_recipe_is_checked():
     checked = {tutorial.__name__.removeprefix("tutorial_") for tutorial in TUTORIALS} | {"arma_clusters"}
+    checked |= {"reversal"}  # not of a tutorial; tests/test_clusters.py has its true slopes
     assert checked == set(NAMES["simulated"])
 
 

@@ -20,6 +20,7 @@ import pandas as pd
 import xarray as xr
 
 from hierbayes.cross_validation import family_loo
+from hierbayes.cross_validation.leave_future_out import lfo, own_times
 from hierbayes.cross_validation.loo import grouping_factor, logo, loo
 from hierbayes.cross_validation.source import trials_of
 from hierbayes.design import check_same_response
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from hierbayes.cross_validation.elpd import ELPD
 
-TARGETS = ("row", "group")
+TARGETS = ("row", "group", "future")
 OF_PARTS = {"elpd", "se", "elpd_diff", "dse", "p_worse", "p_better"}
 """What standard errors of sums over groups change in the table, by rounding if not in value."""
 OTHER_TRIALS = "{!r} and {!r} do not have the same number of trials row by row."
@@ -51,9 +52,11 @@ def compare(
     Parameters
     ----------
     models : mapping of str to Fit, FamilyFit or ELPDData
-        At least two: fits, or what `Fit.loo`, `Fit.logo`, `Fit.reloo` or `Fit.kfold` returned.
-    target : {"row", "group"}, optional
-        What a fit has to predict: a new row of a known group (`Fit.loo`, the default), or a new group (`Fit.logo`).
+        At least two: fits, or what `Fit.loo`, `Fit.logo`, `Fit.lfo`, `Fit.reloo` or `Fit.kfold` returned.
+    target : {"row", "group", "future"}, optional
+        What a fit has to predict: a new row of a known group (`Fit.loo`, the default), a new group (`Fit.logo`), or
+        the rows of the next time (`Fit.lfo` with its defaults; the times are those of the fit that has
+        ``residual="ar1(time | g)"``, and other times, starts and horizons go by giving what `Fit.lfo` returned).
         Scores that are given have to be of this target, if it is said.
     group : str, optional
         With ``target="group"``, the grouping factor; needed where a model has several.
@@ -90,7 +93,7 @@ def compare(
     ['slopes', 'intercepts']
     """
     if target not in {None, *TARGETS}:
-        raise ValueError(f"target must be 'row' or 'group', not {target!r}")
+        raise ValueError(f"target must be 'future', 'row' or 'group', not {target!r}")
     if not isinstance(models, Mapping):
         raise ValueError('compare needs a name for every model; give a dict: hb.compare({"one": fit, "two": other}).')
     if len(models) < 2:
@@ -106,7 +109,10 @@ def compare(
             _check_target(name, model, target, group, joint)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ParetoWarning)  # said below, by model
-        scored = {name: _scored(fit, target, group, joint) for name, fit in fits.items()}
+        if target == "future":
+            scored = _future(fits)
+        else:
+            scored = {name: _scored(fit, target, group, joint) for name, fit in fits.items()}
     elpds: dict[str, Any] = {name: scored.get(name, model) for name, model in models.items()}
     _check_same_target(elpds)
     table: pd.DataFrame = az.compare(elpds, **options)
@@ -127,6 +133,17 @@ def _scored(fit: Posterior | FamilyPosterior, target: str | None, group: str | N
     if isinstance(fit, FamilyPosterior):
         return family_loo.logo(fit, group, joint) if target == "group" else family_loo.loo(fit)
     return logo(fit, group, joint) if target == "group" else loo(fit)
+
+
+def _future(fits: Mapping[str, Sampled]) -> dict[str, Any]:
+    """Leave out the future of the same rows, at the times that one of the fits has."""
+    gaussian = {name: fit for name, fit in fits.items() if isinstance(fit, Posterior)}
+    if other := [name for name in fits if name not in gaussian]:
+        raise HierbayesError(
+            f"Leaving out the future needs a Gaussian response with identity link, which {other[0]!r} has not."
+        )
+    time = next((found for fit in gaussian.values() if (found := own_times(fit)) is not None), None)
+    return {name: lfo(fit, time) for name, fit in gaussian.items()}
 
 
 def _check_same_data(fits: Mapping[str, Sampled], target: str | None, group: str | None) -> None:
@@ -160,7 +177,7 @@ def _check_target(name: str, elpd: Any, target: str | None, group: str | None, j
             "fit.logo() or fit.kfold() returned."
         )
     own = getattr(elpd, "group", None)
-    other = target is not None and target != ("row" if own is None else "group")
+    other = target is not None and target != (_future_of(elpd) or ("row" if own is None else "group"))
     if other or (group is not None and group != own) or (joint and not getattr(elpd, "joint", False)):
         asked = f"target={target!r}" + (f", group={group!r}" if group else "") + (", joint=True" if joint else "")
         raise HierbayesError(f"{name!r} leaves out {_left_out(elpd)}, which is not {asked}.")
@@ -196,9 +213,20 @@ def _left_out(elpd: Any) -> str:
     group = getattr(elpd, "group", None)
     if (parts := getattr(elpd, "n_folds", None)) is not None:
         return f"{parts} parts" + ("" if group is None else f" of the levels of {group!r}")
+    if _future_of(elpd):
+        scored = "as a whole" if elpd.joint else "row by row"
+        return (
+            f"the future at {len(elpd.cuts)} times from {elpd.cuts[0]} to {elpd.cuts[-1]} with a horizon of "
+            f"{elpd.forecast_horizon}, scored {scored}"
+        )
     if group is None:
         return "one row at a time" if elpd.kind == "loo" else str(elpd.kind)
     return f"one level of {group!r} at a time, scored " + ("as a whole" if elpd.joint else "row by row")
+
+
+def _future_of(elpd: Any) -> str | None:
+    """``"future"`` for scores of future rows, else None."""
+    return "future" if getattr(elpd, "target", None) == "future" else None
 
 
 def _same_items(one: Any, other: Any) -> bool:
@@ -257,7 +285,7 @@ def _unreliable(elpds: Mapping[str, Any]) -> list[str]:
     return [
         f"Pareto k of {name!r} is above {elpd.good_k:.2f} for {int((elpd.pareto_k > elpd.good_k).sum())} of "
         f"{elpd.pareto_k.size} scores; compare what "
-        f"fit.{'loo' if getattr(elpd, 'conditional', False) else 'reloo'}() returns."
+        f"fit.{'loo' if getattr(elpd, 'conditional', False) else 'lfo' if _future_of(elpd) else 'reloo'}() returns."
         for name, elpd in elpds.items()
         if elpd.pareto_k is not None and elpd.good_k is not None and bool((elpd.pareto_k > elpd.good_k).any())
     ]

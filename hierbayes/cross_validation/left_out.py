@@ -408,7 +408,7 @@ def log_sets(
     whole = Predictive(marginal, thetas, threads).log_density
     joint, each = [], []
     for own in sets:
-        _check_series(marginal.design, own)
+        check_series(marginal.design, own)
         known = Predictive(marginal.without(own), thetas, threads)
         joint.append(whole - known.log_density)
         if pointwise:
@@ -441,8 +441,20 @@ def seconds_of_sets(marginal: Marginal, thetas: np.ndarray, sets: int, threads: 
     return took / len(few) * len(thetas) * sets / threads
 
 
-def _check_series(design: Design, rows: np.ndarray) -> None:
-    """Refuse rows whose residuals are correlated with those of others."""
+def check_series(design: Design, rows: np.ndarray) -> None:
+    """Refuse to part rows whose residuals are correlated.
+
+    Parameters
+    ----------
+    design : Design
+    rows : int array
+        Rows to leave out.
+
+    Raises
+    ------
+    DataError
+        If residuals of theirs are correlated with those of other rows.
+    """
     if design.residual is None:
         return
     codes = design.residual.codes

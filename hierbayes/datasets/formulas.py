@@ -14,6 +14,7 @@ FORMULAS = {
     "clustered_blobs": "y ~ X + (1 | cluster)",
     "crossed": "response ~ condition + (1 | subject) + (1 | item)",
     "simpson": "y ~ x + (1 | group)",
+    "reversal": "y ~ within(x, group) + between(x, group) + (1 | group)",
     "five_groups": "y ~ X + (1 | group)",
     "arma_clusters": "value ~ time + (1 | cluster)",
     "unbalanced_clusters": "y ~ X + (1 | cluster)",

@@ -57,6 +57,34 @@ def simpson() -> pd.DataFrame:
     )
 
 
+def reversal() -> pd.DataFrame:
+    """Eight groups along a rising line, in each of which y falls with x: Simpson's paradox with known slopes.
+
+    ``y = 1.2 x̄ - 0.8 (x - x̄) + u + e`` with x̄ the mean that the group was drawn around (0, 1, …, 7), the sd of x
+    within a group 1, that of u 0.5 and that of e 1.
+
+    Returns
+    -------
+    pandas.DataFrame
+        200 rows: group (A to H), x, y.
+
+    Notes
+    -----
+    Not of a tutorial: theirs, `simpson`, has no trend to reverse.
+
+    Examples
+    --------
+    >>> data = reversal()
+    >>> data["x"].corr(data["y"]) > 0, data.groupby("group").apply(lambda g: g["x"].corr(g["y"]) < 0).all()
+    (np.True_, np.True_)
+    """
+    stream = np.random.RandomState(SEED)
+    centre = np.repeat(np.arange(8.0), 25)
+    deviation, effect = stream.normal(0, 1, 200), np.repeat(stream.normal(0, 0.5, 8), 25)
+    y = 1.2 * centre - 0.8 * deviation + effect + stream.normal(0, 1, 200)
+    return pd.DataFrame({"group": np.repeat(list("ABCDEFGH"), 25), "x": centre + deviation, "y": y})
+
+
 def five_groups() -> pd.DataFrame:
     """Five groups whose mean shifts the predictor and the response alike.
 

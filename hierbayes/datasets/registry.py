@@ -205,6 +205,18 @@ _ENTRIES = (
         recipe=recipes.simpson,
     ),
     Dataset(
+        name="reversal",
+        rows=200,
+        columns=("group", "x", "y"),
+        description=(
+            "8 groups of 25 whose means rise together (slope 1.2 between groups) while y falls with x in each of "
+            "them (slope -0.8 within; group sd 0.5, residual sd 1): Simpson's paradox with known slopes"
+        ),
+        source="Simulated for hierbayes",
+        licence=_OWN,
+        recipe=recipes.reversal,
+    ),
+    Dataset(
         name="five_groups",
         rows=100,
         columns=("group", "X", "y"),

@@ -12,7 +12,6 @@ the tails.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -21,26 +20,23 @@ import pandas as pd
 from scipy import optimize, special
 
 from hierbayes import names
-from hierbayes.covariance import INSIDE, correlation
+from hierbayes.covariance import INSIDE
 from hierbayes.errors import HierbayesError
 from hierbayes.estimates import FIXED, RESIDUAL, TIDY, VARIANCE, checked, variance_rows
 from hierbayes.evidence.lattice import Lattice, NotIntegrableError, integrate
+from hierbayes.evidence.nodes import Nodes
 from hierbayes.evidence.surface import Surface, surface
-from hierbayes.kernel_nodes import covariances, fixed_effects
 from hierbayes.marginal import Marginal
 from hierbayes.priors import Priors
-from hierbayes.threads import parts, share
 
 DIMENSIONS = 6
 """Entries of θ, at most."""
 NEGLIGIBLE = 1e-13
 """Nodes with a weight below this fraction of the largest count in the integral only."""
-CHUNK = 1000
-"""Nodes that a thread works on at a time."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Quadrature:
+class Quadrature(Nodes):
     """A posterior as a weighted sum over nodes.
 
     Made by `hierbayes.Model.quadrature` and `hierbayes.Fit.quadrature`.
@@ -84,56 +80,6 @@ class Quadrature:
     def thetas(self) -> np.ndarray:
         """(nodes, dim) array: θ of every node."""
         return self.surface.constrain(self.lattice.nodes)
-
-    @cached_property
-    def fixef_given(self) -> tuple[np.ndarray, np.ndarray]:
-        """Means and standard deviations (nodes, p) of the fixed effects given θ; 0 for what θ determines."""
-        marginal = self.marginal
-        n, p, kept = len(self.thetas), marginal.moments.p, marginal.kept
-        to_beta = np.linalg.inv(marginal.centering)
-        u, variance = np.empty((n, int((~kept).sum()))), np.empty((n, p))
-        back = np.ascontiguousarray(to_beta[:, ~kept])
-        thetas = np.ascontiguousarray(self.thetas)
-
-        def run(_: int, part: slice) -> None:
-            fixed_effects(thetas[part], marginal.packed, *marginal.plan, back, u[part], variance[part])
-
-        with marginal.one_thread():
-            share(run, parts(n, CHUNK), os.cpu_count() or 1)
-        eta = np.empty((n, p))
-        eta[:, ~kept] = u + marginal.origin[~kept]
-        eta[:, kept] = thetas[:, marginal.places.kept :]
-        return eta @ to_beta.T, np.sqrt(variance)
-
-    @cached_property
-    def parameters(self) -> pd.DataFrame:
-        """Every row of `tidy` as a function of θ: one column each, one row a node; of fixed effects, their means."""
-        design, places, layout = self.marginal.design, self.marginal.places, self.marginal.moments.layout
-        sds = self.thetas[:, places.sds]
-        S = np.empty((len(sds), layout.q, layout.q))
-        covariances(sds, np.ascontiguousarray(self.thetas[:, places.partials]), *layout.arrays, S)
-        corr = correlation(S)[1]
-        columns = {(FIXED, "", label): self.fixef_given[0][:, j] for j, label in enumerate(design.labels)}
-        for group, term, i, j in variance_rows(design):
-            columns[VARIANCE, group, term] = sds[:, i] if i == j else corr[:, i, j]
-        if places.sigma is not None:
-            columns[VARIANCE, RESIDUAL, names.SIGMA] = self.thetas[:, places.sigma]
-        if places.rho is not None:
-            columns[VARIANCE, RESIDUAL, names.RHO] = self.marginal.rho(self.thetas[:, places.rho])
-        return pd.DataFrame(columns)
-
-    @cached_property
-    def mean(self) -> pd.Series:
-        """Posterior means."""
-        values = self.parameters
-        return pd.Series(self.weights @ values.to_numpy(), index=values.columns)
-
-    @cached_property
-    def sd(self) -> pd.Series:
-        """Posterior standard deviations."""
-        variance = self.weights @ (self.parameters - self.mean).to_numpy() ** 2
-        variance[: self.marginal.moments.p] += self.weights @ self.fixef_given[1] ** 2
-        return pd.Series(np.sqrt(variance), index=self.mean.index)
 
     def quantiles(self, probabilities: list[float] | tuple[float, ...] = (0.025, 0.5, 0.975)) -> pd.DataFrame:
         """Posterior quantiles.

@@ -26,6 +26,8 @@ STEP = 1e-3
 """Step of the differences of the gradient, in standard deviations."""
 ELSEWHERE = (-0.6, 0.6)
 """Places of a residual correlation in its range from which modes are looked for, beside the REML estimate."""
+FARTHER = 1e-3
+"""A log density that is higher by more than this is worth a second search."""
 FLAT = 0.04
 """Smallest curvature, in units of that along the axes: the scale is five times too wide at most."""
 
@@ -60,7 +62,7 @@ class Surface:
         scale : (d, d) array
             Square root of the inverse curvature at the highest mode.
         """
-        found = [optimize.minimize(self._downhill, x, jac=True, method="BFGS") for x in self.starts]
+        found = [self._mode(x) for x in self.starts]
         best = min(found, key=lambda each: each.fun)
         steps = STEP * np.sqrt(np.diag(best.hess_inv))
         rises = [(self.slope(best.x - e)[1] - self.slope(best.x + e)[1]) for e in np.diag(steps)]
@@ -69,6 +71,14 @@ class Surface:
         values, axes = np.linalg.eigh(0.5 * (curvature + curvature.T) / np.outer(along, along))
         scale = axes / np.sqrt(np.maximum(values, FLAT)) / along[:, None]
         return np.array([best.x, *(each.x for each in found if each is not best)]), scale
+
+    def _mode(self, x: np.ndarray) -> optimize.OptimizeResult:
+        """The mode that is reached from x."""
+        found = optimize.minimize(self._downhill, x, jac=True, method="BFGS")
+        if not found.success:  # perhaps stopped on the way to a narrow mode, which a fresh start reaches
+            again = optimize.minimize(self._downhill, found.x, jac=True, method="BFGS")
+            found = again if again.fun < found.fun - FARTHER else found
+        return found
 
     def _downhill(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         value, gradient = self.slope(x)

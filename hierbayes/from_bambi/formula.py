@@ -19,6 +19,7 @@ from formulae.terms.variable import Variable
 
 from hierbayes.bars import find_bars, plain_bar
 from hierbayes.errors import DataError, FormulaError, suggest
+from hierbayes.from_bambi.centring import Between, Within
 
 WRAPPERS = ("censored", "truncated", "constrained", "weighted")
 """Functions of Bambi around a response that say how it was observed."""
@@ -30,6 +31,8 @@ FUNCTIONS = {
     "log10": np.log10,
     "exp": np.exp,
     "abs": np.abs,
+    "within": Within,
+    "between": Between,
 }
 """Names that a formula may use without the caller having imported them."""
 
@@ -143,7 +146,10 @@ def _unread(text: str) -> str | None:
 def names_used(formula: Formula, namespace: Mapping[str, Any]) -> dict[str, Any]:
     """The functions and values of the caller that a formula mentions."""
     words = set(re.findall(r"[^\W\d]\w*", formula.text))
-    return {**FUNCTIONS, **{word: namespace[word] for word in words if word in namespace}}
+    own = {word: namespace[word] for word in words if word in namespace}
+    # a variable of the caller's that happens to be called as a function is called cannot be meant
+    called = set(re.findall(r"([^\W\d]\w*)\s*\(", formula.text))
+    return {**FUNCTIONS, **{w: v for w, v in own.items() if callable(v) or w not in {*FUNCTIONS} & called}}
 
 
 def select_rows(

@@ -20,9 +20,14 @@ from formulae.terms.variable import Variable
 from hierbayes import names
 from hierbayes.design import Design
 from hierbayes.errors import DataError, suggest
+from hierbayes.from_bambi.centring import Between, Within
 from hierbayes.from_bambi.columns import blocks_of, evaluate_fixed, fixed_terms, precision
 from hierbayes.from_bambi.families import transformations
 from hierbayes.from_bambi.formula import Formula
+from hierbayes.from_bambi.labels import WHOLE, kind_of, labels_as_fitted
+
+CENTRED = (Within.name, Between.name)
+"""Functions of which only the first argument is a number; the others are labels of groups."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,9 +104,10 @@ class NewRowsReader:
             name: set(data[name].astype(object).map(str))
             for of_factor in self._grouping.values()
             for name in of_factor
-            if pd.api.types.is_string_dtype(_kind(data[name].dtype))
+            if pd.api.types.is_string_dtype(kind_of(data[name].dtype))
         }
         self._response = formula.description.response.term.components[0]
+        self._labels_only = self._columns((), True).keys() - self._values()
         for term in self._fixed:
             _forget(term)
 
@@ -153,7 +159,8 @@ class NewRowsReader:
         rows = rows.reset_index(drop=True)
         groups = {name: self._joined(rows, self._grouping[name]) for name in factors}
         for column in self._columns((), response):
-            rows[column] = self._as_fitted(rows[column], labels)
+            if column not in self._labels_only:
+                rows[column] = self._as_fitted(rows[column], labels)
         columns: list[np.ndarray] = [np.zeros((len(rows), 0))]
         offsets: list[np.ndarray] = []
         for term in self._fixed:
@@ -190,6 +197,15 @@ class NewRowsReader:
             needed |= {name: f"{kind}=" for kind, name in (("weights", self._weights), ("se", self._se)) if name}
             needed |= dict.fromkeys(self._response_columns, "a new response")
         return {name: purpose for name, purpose in needed.items() if name in self._dtypes.index}
+
+    def _values(self) -> set[str]:
+        """Columns that are more than the groups of ``within(x, g)`` and ``between(x, g)``."""
+        terms = [*self._fixed, *(e for of_block in self._random for e in of_block)]
+        parts = [part for term in terms if not isinstance(term, Intercept) for part in term.components]
+        used = {
+            name for part in parts for name in (_names(part.call, True) if hasattr(part, "call") else [part.name])
+        }
+        return {name.strip("`") for name in used} | {*self._response_columns, self._weights or "", self._se or ""}
 
     @property
     def _response_columns(self) -> list[str]:
@@ -235,7 +251,7 @@ class NewRowsReader:
 
     def _joined(self, rows: pd.DataFrame, columns: list[str]) -> np.ndarray:
         """Labels of the levels of a grouping factor, as `hierbayes.groups.group_codes` makes them."""
-        parts = [_labels(rows[name], self._dtypes[name], self._text.get(name, set())) for name in columns]
+        parts = [labels_as_fitted(rows[name], self._dtypes[name], self._text.get(name, set())) for name in columns]
         return np.array([":".join(each) for each in zip(*parts, strict=True)], dtype=object)
 
     def _evaluate(self, term: Any, rows: pd.DataFrame, labels: pd.Index) -> np.ndarray:
@@ -266,62 +282,14 @@ class NewRowsReader:
         return values
 
 
-WHOLE = 2.0**53
-"""Whole numbers below it are exact in double precision."""
-
-
-def _names(expression: Any) -> set[str]:
-    """Columns and values that an argument of a function of a formula uses."""
+def _names(expression: Any, values: bool = False) -> set[str]:
+    """Columns and values that an argument of a function of a formula uses; if `values`, no groups to centre by."""
     if hasattr(expression, "name"):
         return {str(expression.name)}
     parts = [*getattr(expression, "args", ()), *getattr(expression, "kwargs", {}).values()]
-    return {name for part in parts for name in _names(part)}
-
-
-def _kind(dtype: Any) -> Any:
-    """The type of values of a column, that of its categories if it is categorical."""
-    return dtype.categories.dtype if isinstance(dtype, pd.CategoricalDtype) else dtype
-
-
-def _labels(column: pd.Series, fitted: Any, text: Collection[str]) -> np.ndarray:
-    """Labels of the values of a column, where they are values of the type fitted spelled as those were.
-
-    Parameters
-    ----------
-    column : pandas.Series
-    fitted : dtype
-        Of the column in the fit.
-    text : collection of str
-        Values that were fitted, if those are text.
-
-    Returns
-    -------
-    (k,) array of str
-    """
-    types, fitted = pd.api.types, _kind(fitted)
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        column = column.astype(column.dtype.categories.dtype)
-    column = column.infer_objects()
-    labels = column.astype(object).map(str).to_numpy(dtype=object)
-    numbers = types.is_numeric_dtype(column.dtype)
-    if types.is_datetime64_any_dtype(fitted) and not numbers:
-        dates = pd.to_datetime(pd.Series(labels), errors="coerce", format="mixed")
-        return np.where(dates.isna(), labels, dates.astype(object).map(str))
-    if not types.is_numeric_dtype(fitted) and not (numbers and types.is_string_dtype(fitted)):
-        return labels
-    found = column if numbers else pd.to_numeric(pd.Series(labels), errors="coerce")
-    values = found.to_numpy(dtype=float)
-    whole = np.isfinite(values) & (values == np.floor(values)) & (np.abs(values) < WHOLE)
-    integers = np.where(whole, values, 0.0).astype(np.int64)
-    if types.is_bool_dtype(fitted):
-        return np.where(whole & np.isin(integers, (0, 1)), (integers == 1).astype(str), labels)
-    if types.is_integer_dtype(fitted):
-        return np.where(whole, integers.astype(str), labels)
-    if types.is_float_dtype(fitted):
-        own = values.astype(getattr(fitted, "numpy_dtype", fitted))
-        return np.where(own == values, own.astype(object).astype(str), labels)
-    spelled = integers.astype(str).astype(object)  # 308.0, of a column with missing values, is the text 308
-    return np.where(whole & ~np.isin(labels, list(text)), spelled, labels)
+    if values and getattr(expression, "callee", None) in CENTRED:
+        parts = parts[:1]
+    return {name for part in parts for name in _names(part, values)}
 
 
 def _forget(term: Any) -> None:

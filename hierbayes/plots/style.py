@@ -39,7 +39,7 @@ LOOK = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.unicode_minus": True,
-    "figure.facecolor": "none",
+    "figure.facecolor": "white",  # for notebooks with a dark page; a saved figure has no ground of its own
     "figure.edgecolor": "none",
     "savefig.facecolor": "none",
     "grid.color": FAINT,

@@ -14,6 +14,7 @@ from hierbayes.checks.predictive_check import predictive_check
 from hierbayes.cross_validation.family_loo import log_likelihood, logo, loo, loo_pit
 from hierbayes.cross_validation.loo import Target
 from hierbayes.estimates import FamilyPosterior
+from hierbayes.results.elsewhere import refuse
 from hierbayes.results.family_criticism import FamilyCriticism
 from hierbayes.results.posterior_predictions import PosteriorPredictions
 from hierbayes.results.saving import Saving
@@ -36,6 +37,13 @@ class FamilyFit(Saving, PosteriorPredictions, FamilyCriticism, FamilyPosterior):
     priors : Priors
     convergence : Convergence
     """
+
+    if not TYPE_CHECKING:  # a type checker goes by the names that exist
+
+        def __getattr__(self, name: str) -> object:
+            from hierbayes.results.fit import Fit
+
+            return refuse(self, name, Fit, "{call} needs a Gaussian response with identity link")
 
     def loo(self, conditional: bool = False) -> ELPD:
         """Leave-one-out cross-validation of rows: how well is a new row of a known group predicted.

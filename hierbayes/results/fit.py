@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import xarray as xr
@@ -15,6 +15,7 @@ from hierbayes.checks.check_posterior import check_posterior
 from hierbayes.checks.predictive_check import predictive_check
 from hierbayes.checks.sensitivity import prior_sensitivity
 from hierbayes.cross_validation.kfold import kfold
+from hierbayes.cross_validation.leave_future_out import lfo
 from hierbayes.cross_validation.loo import Target, log_likelihood, logo, loo, loo_pit
 from hierbayes.cross_validation.posterior_refits import Cost
 from hierbayes.cross_validation.reloo import moment_match, refit_cost, reloo
@@ -30,6 +31,7 @@ from hierbayes.variance.tables import design_effect, icc, r2, variance_partition
 
 if TYPE_CHECKING:
     from hierbayes.cross_validation.elpd import ELPD
+    from hierbayes.cross_validation.elpd_future import FutureELPD
     from hierbayes.cross_validation.elpd_kfold import KFoldELPD
     from hierbayes.cross_validation.wrapper import GaussianWrapper
 from hierbayes.results.elsewhere import refuse
@@ -159,6 +161,82 @@ class Fit(Saving, PosteriorPredictions, Posterior):
         (18, ('Subject__factor_dim',))
         """
         return logo(self, group, joint, refine)
+
+    def lfo(
+        self,
+        time: str | ArrayLike | None = None,
+        start: Any = None,
+        horizon: int = 1,
+        joint: bool = False,
+        refit: bool = True,
+        k_threshold: float | None = None,
+        progress: bool | None = None,
+    ) -> FutureELPD:
+        """Leave-future-out cross-validation: how well are later rows predicted from earlier ones.
+
+        At every cut in time all rows up to it are known, those of all groups, and the rows of the next time are
+        predicted, random and fixed effects integrated. `loo` predicts a row from those before and after it: it
+        interpolates, where a forecast extrapolates.
+
+        Parameters
+        ----------
+        time : str or (n,) array, optional
+            A column that the model uses, or one time a row (a column of the data frame will do): numbers, dates or
+            ordered categories. By default that of ``residual="ar1(time | g)"``.
+        start : time, optional
+            The first cut is the first time that is not before it; by default the middle one of the distinct times.
+        horizon : int, default 1
+            How many distinct times to predict at each cut. Cuts without so many times after them are left out.
+        joint : bool, default False
+            Score all rows predicted at a cut together, one number a cut, instead of each row.
+        refit : bool, default True
+            Sample the posterior anew at cuts where importance sampling fails. False warns of them.
+        k_threshold : float, optional
+            Pareto k above which it fails; by default that of `loo`. -1 refits at every cut.
+        progress : bool, optional
+            Show a progress bar of the refits; by default if somebody is watching.
+
+        Returns
+        -------
+        FutureELPD
+            ArviZ's ``ELPDDataLFO``, pointwise over future rows (with their ``cut`` and ``time``), or over cuts if
+            joint; with a longer horizon a row is scored at several cuts. ``refits`` are the cuts that were sampled
+            anew, ``se`` is that of sums over groups or over cuts, whichever are more, and ``p`` counts how much the
+            later rows told about θ.
+
+        Raises
+        ------
+        HierbayesError
+            If no time is given and the model has none.
+        DataError
+            If the times are unknown, missing or text, or if the rows up to some cut do not determine a coefficient
+            with a flat prior.
+        ValueError
+            If there is not one time a row, or if too few times come after `start`.
+
+        Warns
+        -----
+        ParetoWarning
+            If Pareto k is too high for some cuts, and ``refit=False``.
+        ConvergenceWarning
+            If a refit is not to be trusted.
+
+        Notes
+        -----
+        Bürkner, Gabry & Vehtari (2020), Approximate leave-future-out cross-validation for Bayesian time series
+        models, Journal of Statistical Computation and Simulation 90, 2499; backwards from the fit, over θ alone.
+        With correlated residuals every future row costs an evaluation of the likelihood for each draw, unless joint.
+        See `hierbayes.cross_validation.leave_future_out`.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> model = hb.Model("Reaction ~ Days + (Days | Subject)", hb.load_data("sleepstudy"))
+        >>> elpd = model.fit(draws=500, seed=1, progress=False).lfo("Days", start=6)
+        >>> elpd.cuts, elpd.n_data_points, elpd.refits
+        (array([6, 7, 8]), 54, array([6]))
+        """
+        return lfo(self, time, start, horizon, joint, refit, k_threshold, progress)
 
     def loo_pit(self, refine: bool = True) -> xr.DataArray:
         """Probability integral transform of every row under its leave-one-out predictive distribution.

@@ -17,6 +17,7 @@ from hierbayes.checks.identification import indistinct
 from hierbayes.checks.influence import influence
 from hierbayes.checks.residuals import residuals_table
 from hierbayes.estimates import INTERVALS, Estimate
+from hierbayes.implied import Implied
 from hierbayes.inference.bootstrap import Bootstrap, Statistic, bootstrap, replicates_of
 from hierbayes.inference.contrasts import Df, Inference, anova, inference, joint_test, t_tests, tidy_table
 from hierbayes.inference.criteria import criteria
@@ -689,6 +690,27 @@ class RemlFit(Saving, Estimate):
         0   309  0.149  26.246        -0.483
         """
         return influence(self, group, refit)
+
+    def implied(self) -> Implied:
+        """The matrices of the theory at the estimates: D, R, V = Z D Zᵀ + R, and what follows from them.
+
+        Returns
+        -------
+        hierbayes.implied.Implied
+            Its ``gls()``, ``blup()`` and ``loglik()`` are `fixef`, `ranef` and `loglik`, found without the shortcuts.
+
+        Examples
+        --------
+        >>> import hierbayes as hb
+        >>> reml = hb.Model("Reaction ~ Days + (1 | Subject)", hb.load_data("sleepstudy")).reml()
+        >>> reml.implied().V(rows=[0, 1, 10]).round(1)
+                0       1       10
+        0   2338.6  1378.2     0.0
+        1   1378.2  2338.6     0.0
+        10     0.0     0.0  2338.6
+        """
+        sigma = self.sigma if self.design.sigma is None else None
+        return self.design.implied(self.covariance, sigma, self.rho)
 
     def check(self) -> Check:
         """Ask everything that stands between the fit and its conclusions, and answer in words and numbers.

@@ -1,0 +1,82 @@
+"""What an estimator of scikit-learn sees of a model's rows, with or without their cluster.
+
+============  ==============================================================================================
+features      columns
+============  ==============================================================================================
+"fixed"       those of the fixed effects; the intercept only if there is nothing else
+"one-hot"     these, and an indicator of each cluster among the rows that are fitted: a row of another cluster
+              has zeros in all of them (``OneHotEncoder(handle_unknown="ignore")``)
+"number"      those of the fixed effects, and the cluster as a number: its label if that is one, else its place
+              among the sorted labels. The order and the distances of such numbers mean nothing; a new cluster is
+              taken for the one with the next number
+"data"        the data frame's own columns that the right side of the formula uses
+============  ==============================================================================================
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pandas as pd
+
+from hierbayes import names
+from hierbayes.design import Design, Factor
+from hierbayes.specification import Specification
+
+FIXED, ONE_HOT, NUMBER, DATA = "fixed", "one-hot", "number", "data"
+FEATURES = (FIXED, ONE_HOT, NUMBER, DATA)
+
+
+class Features:
+    """Features of the rows of a design, for rows to fit and rows to predict.
+
+    Parameters
+    ----------
+    specification : Specification
+    factor : Factor
+        The clusters.
+    """
+
+    def __init__(self, specification: Specification, factor: Factor) -> None:
+        self.design: Design = specification.design
+        self.factor = factor
+        left = set(re.findall(r"\w+", specification.parsed.left)) | set(names.ARRAYS)
+        self.data = specification.data[[name for name in specification.data.columns if str(name) not in left]]
+
+    def split(self, kind: str, known: np.ndarray, new: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Features of the rows to fit and of those to predict.
+
+        Parameters
+        ----------
+        kind : {"fixed", "one-hot", "number", "data"}
+        known, new : int array
+            Rows to fit, rows to predict.
+
+        Returns
+        -------
+        pandas.DataFrame, pandas.DataFrame
+        """
+        if kind == DATA:
+            return self.data.iloc[known], self.data.iloc[new]
+        found = self.fixed
+        if kind == NUMBER:
+            found = found.assign(**{self.factor.name: self.numbers[self.factor.codes]})
+        if kind == ONE_HOT:
+            levels = np.unique(self.factor.codes[known])
+            hot = self.factor.codes[:, None] == levels
+            columns = [f"{self.factor.name}[{self.factor.levels[level]}]" for level in levels]
+            found = pd.concat([found, pd.DataFrame(hot.astype(float), columns=columns)], axis=1)
+        return found.iloc[known], found.iloc[new]
+
+    @property
+    def fixed(self) -> pd.DataFrame:
+        """The columns of the fixed effects."""
+        whole = pd.DataFrame(self.design.X, columns=self.design.labels)
+        return whole if list(whole) == ["Intercept"] else whole.drop(columns="Intercept", errors="ignore")
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """A number for each cluster."""
+        found = pd.to_numeric(pd.Series(self.factor.levels.astype(str)), errors="coerce").to_numpy(dtype=float)
+        return found if np.isfinite(found).all() else np.arange(len(found), dtype=float)

@@ -1,0 +1,141 @@
+"""Predictors: each is fitted to some rows of a model and says what it expects of others.
+
+=================================  ==========================================================================
+predictor                          what it says of a row, from the rows fitted
+=================================  ==========================================================================
+ordinary regression                least squares on the fixed effects; clusters ignored (complete pooling)
+…, cluster dummies                 an intercept for each cluster besides (no pooling); nothing of a new cluster
+an estimator of scikit-learn       what its ``predict`` gives, and no density
+REML                               fixed effects and BLUPs at the variances estimated from the rows fitted; for a
+                                   new cluster the mean over clusters. Density: Normal, with the errors of fixed
+                                   effects and BLUPs (and the variance between clusters, for a new one) and the
+                                   residual variance; the variances are taken as known
+Bayes                              the posterior mean given the rows fitted, and the average over the draws of θ of
+                                   the density of the row, everything but θ integrated out, as in `Fit.kfold`
+=================================  ==========================================================================
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import stats
+
+from hierbayes.across_clusters.features import Features
+from hierbayes.across_clusters.ordinary import ordinary
+from hierbayes.checks.residuals import theta_of
+from hierbayes.cross_validation.left_out import Predictive, check_series
+from hierbayes.cross_validation.posterior_refits import log_mean, refit_without
+from hierbayes.design import Factor
+from hierbayes.estimates import Estimate
+from hierbayes.marginal import Marginal
+from hierbayes.reml import maximise
+from hierbayes.threads import parts
+
+if TYPE_CHECKING:
+    from hierbayes.model import Model
+    from hierbayes.results import Fit
+
+CHUNK = 8_000_000
+"""Draws times rows that are predicted at a time."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a predictor says of rows that it has not seen.
+
+    Parameters
+    ----------
+    mean : (rows,) array
+        NaN where it says nothing.
+    log_density : (rows,) array or None
+        Log predictive density of the responses; None if there is none.
+    remarks : tuple of str
+        What is to be known of the fit.
+    """
+
+    mean: np.ndarray
+    log_density: np.ndarray | None = None
+    remarks: tuple[str, ...] = ()
+
+
+Predictor = Callable[[np.ndarray, np.ndarray], Prediction]
+"""From the rows to fit and the rows to predict, int arrays, to predictions of the latter."""
+
+
+def ordinary_regression(model: Model, factor: Factor | None = None) -> Predictor:
+    """Least squares on the fixed effects, with dummies of a factor if one is given."""
+
+    def predict(known: np.ndarray, new: np.ndarray) -> Prediction:
+        mean, log_density = ordinary(model.design, known, new, factor)
+        if not np.isnan(mean).any():
+            return Prediction(mean, log_density)
+        unseen = factor is not None and not np.isin(factor.codes[new], factor.codes[known]).all()
+        return Prediction(
+            mean,
+            log_density,
+            ("no dummy for a new cluster" if unseen else "rows that the rows fitted do not determine",),
+        )
+
+    return predict
+
+
+def estimator(features: Features, kind: str, unfitted: Any) -> Predictor:
+    """An estimator of scikit-learn; precision weights, if there are any, are its sample weights."""
+    from sklearn.base import clone
+    from sklearn.utils.validation import has_fit_parameter
+
+    design = features.design
+
+    def predict(known: np.ndarray, new: np.ndarray) -> Prediction:
+        X, X_new = features.split(kind, known, new)
+        offset = np.zeros(design.n) if design.offset is None else design.offset
+        weighted = design.weights is not None and has_fit_parameter(unfitted, "sample_weight")
+        more = {"sample_weight": design.weights[known]} if weighted and design.weights is not None else {}
+        fitted = clone(unfitted).fit(X, design.y[known] - offset[known], **more)
+        mean = np.asarray(fitted.predict(X_new), dtype=float)
+        if mean.shape != new.shape:
+            raise ValueError(f"it predicts an array of shape {mean.shape} for {len(new)} rows")
+        return Prediction(mean + offset[new], None, ("no predictive density",))
+
+    return predict
+
+
+def restricted_maximum(model: Model) -> Predictor:
+    """REML, anew for each set of rows."""
+
+    def predict(known: np.ndarray, new: np.ndarray) -> Prediction:
+        marginal = _without(model.likelihood, new)
+        estimate = Estimate(marginal, maximise(marginal, restricted=True), "REML")
+        error, sd = Predictive(marginal, theta_of(estimate)[None]).predict_new(model.design.only(new))
+        remarks = ("singular",) * estimate.singular + ("not converged",) * (not estimate.converged)
+        return Prediction(model.design.y[new] - error[:, 0], stats.norm.logpdf(error[:, 0], scale=sd[:, 0]), remarks)
+
+    return predict
+
+
+def posterior(fit: Fit) -> Predictor:
+    """Bayes: the posterior without the rows to predict, sampled as the fit was."""
+
+    def predict(known: np.ndarray, new: np.ndarray) -> Prediction:
+        check_series(fit.design, new)
+        refit = refit_without(fit, new)
+        predictive = Predictive(refit.marginal, refit.thetas, os.cpu_count() or 1)
+        mean, log_density = np.empty(len(new)), np.empty(len(new))
+        for part in parts(len(new), max(1, CHUNK // predictive.draws)):
+            error, sd = predictive.predict_new(fit.design.only(new[part]))
+            mean[part] = fit.design.y[new[part]] - error.mean(axis=1)
+            log_density[part] = log_mean(stats.norm.logpdf(error, scale=sd).T)
+        return Prediction(mean, log_density, ("not converged",) * bool(refit.convergence.problems))
+
+    return predict
+
+
+def _without(marginal: Marginal, rows: np.ndarray) -> Marginal:
+    """The likelihood without some rows; correlated residuals can be left out by whole series only."""
+    check_series(marginal.design, rows)
+    return marginal.without(rows)

@@ -1,0 +1,428 @@
+r"""Leave-future-out: how well the rows of later times are predicted from those of earlier ones.
+
+At a cut t the rows ``y≤t`` of all groups are known, and the rows F of the next M distinct times are predicted,
+
+    p(y_F | y≤t) = ∫ p(y_F | y≤t, θ) p(θ | y≤t) dθ,      p(y_F | y≤t, θ) = p(y≤t, y_F | θ) / p(y≤t | θ),
+
+random and fixed effects integrated, so that a group whose early rows are known is predicted from them and a group
+that begins later is a new one. The integrand is a ratio of densities of fewer and fewer rows at the same θ
+(`hierbayes.marginal.Marginal.without`); with correlated residuals the last known rows of a series tell of the next.
+Rows are scored one by one, ``p(yᵢ | y≤t)``, or all rows of a cut together; with M = 1 the latter add up to the log
+marginal likelihood of all rows less that of the rows known at the first cut.
+
+The posterior at a cut is had without sampling it from draws θ_s of the posterior of other rows, by the weights
+``p(y≤t | θ_s)/p(y_known | θ_s)``, Pareto-smoothed (Bürkner, Gabry & Vehtari 2020, Journal of Statistical Computation
+and Simulation 90, 2499). θ has few entries, everything else being integrated, so that they reach far:
+
+1. backwards from the fit, which knows all rows; as in `hierbayes.cross_validation.loo`, where Pareto k is above 0.3,
+   and everywhere as long as that is cheap, with draws that reach further (`hierbayes.cross_validation.proposal`);
+2. where k is too high, the posterior is sampled anew at the earliest such cut, and serves the later cuts as well:
+   weights that narrow a posterior behave better than those that widen it. And so on until all k are low.
+
+Known and future rows are told apart by their times alone: priors stay those of the fit, automatic ones included,
+whose scales were taken from all rows.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import ArrayLike
+
+from hierbayes import names, series
+from hierbayes.cross_validation.left_out import Predictive
+from hierbayes.cross_validation.loo import AGAIN, CHEAP, log_sum, relative_efficiency
+from hierbayes.cross_validation.posterior_refits import cost, log_mean, refit_without
+from hierbayes.cross_validation.proposal import POINTS, propose
+from hierbayes.cross_validation.psis import good_k, smooth
+from hierbayes.cross_validation.source import source
+from hierbayes.design import Design
+from hierbayes.errors import DataError, HierbayesError, ParetoWarning, suggest
+from hierbayes.estimates import Posterior
+from hierbayes.progress import bar
+
+if TYPE_CHECKING:
+    from hierbayes.cross_validation.elpd_future import FutureELPD
+
+logger = logging.getLogger("hierbayes")
+FEW = 300_000
+"""Up to this many evaluations of the likelihood, rows with correlated residuals are scored again."""
+
+
+@dataclass(frozen=True)
+class Future:
+    """Times of the rows, and where they are cut.
+
+    Parameters
+    ----------
+    codes : (n,) int array
+        Position of the time of each row among the distinct times.
+    labels : (times,) array
+        The distinct times, in order.
+    cuts : (cuts,) int array
+        Positions of the times up to which rows are known.
+    horizon : int
+        How many distinct times are predicted at each cut.
+    """
+
+    codes: np.ndarray
+    labels: np.ndarray
+    cuts: np.ndarray
+    horizon: int
+
+    def after(self, position: int) -> np.ndarray:
+        """Rows later than a time."""
+        return np.flatnonzero(self.codes > position)
+
+    def rows(self, cut: int) -> np.ndarray:
+        """Rows that are predicted at a cut."""
+        return np.flatnonzero((self.codes > cut) & (self.codes <= cut + self.horizon))
+
+
+@dataclass(frozen=True)
+class Known:
+    """Draws of θ, and what they know.
+
+    Parameters
+    ----------
+    thetas : (draws, dim) array
+    log_weights : (draws,) array
+        Log density of the posterior that they stand for over that which they were drawn from, up to a constant.
+    seen : int
+        Position of the last time whose rows that posterior has seen.
+    r_eff : float
+        Effective over actual number of draws.
+    """
+
+    thetas: np.ndarray
+    log_weights: np.ndarray
+    seen: int
+    r_eff: float
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What one cut scores.
+
+    Parameters
+    ----------
+    elpd : (items,) array
+        Log predictive density of each future row, or of all together.
+    lpd : (items,) array
+        The same with equal weights of the draws of the posterior.
+    k : float
+        Pareto shape of the weights; 0 where all are the same, infinite where some are not finite.
+    """
+
+    elpd: np.ndarray
+    lpd: np.ndarray
+    k: float
+
+
+def lfo(
+    fit: Posterior,
+    time: str | ArrayLike | None = None,
+    start: Any = None,
+    horizon: int = 1,
+    joint: bool = False,
+    refit: bool = True,
+    k_threshold: float | None = None,
+    progress: bool | None = None,
+) -> FutureELPD:
+    """Leave out the future at every cut; arguments as of `hierbayes.Fit.lfo`."""
+    future = cut(times(fit, time), start, horizon)
+    found = _forecasts(fit, future, fit, len(future.labels) - 1, future.cuts, joint)
+    lpd = np.concatenate([each.lpd for each in found.values()])
+    limit = good_k(fit.n_draws) if k_threshold is None else k_threshold
+    refits = _refit(fit, future, found, limit, joint, progress) if refit else []
+    _warn(found, good_k(fit.n_draws))
+    return _result(fit, future, found, lpd, refits, joint)
+
+
+def times(fit: Posterior, time: str | ArrayLike | None = None) -> pd.Series:
+    """Time of every row used.
+
+    Parameters
+    ----------
+    fit : Posterior
+    time : str or array, optional
+        A column that the model uses, or one time a row; by default that of ``residual="ar1(time | g)"``.
+
+    Returns
+    -------
+    (n,) pandas.Series
+
+    Raises
+    ------
+    HierbayesError
+        If there is no time.
+    DataError
+        If it is no column that the model uses, or if times are missing, or text.
+    ValueError
+        If there is not one time a row.
+    """
+    design, specification = fit.design, getattr(fit, "specification", None)
+    if time is None:
+        if (own := own_times(fit)) is None:
+            raise HierbayesError(
+                "Which rows are the future? Name a column of times, fit.lfo('time'), or give one time a row, "
+                "fit.lfo(data['time']); only residual='ar1(time | g)' has one of its own."
+            )
+        return own
+    if isinstance(time, str):
+        columns = [] if specification is None else [str(name) for name in specification.data.columns]
+        if time not in columns:
+            raise DataError(
+                f"{time!r} is not a column that the model uses; give the times themselves, "
+                f"fit.lfo(data[{time!r}]). {suggest(time, columns)}"
+            )
+        assert specification is not None
+        found, called = specification.data[time], f"the column {time!r}"
+    else:
+        found, called = _of_rows(design, time), "time="
+    found = found.reset_index(drop=True)
+    if missing := int(found.isna().sum()):
+        raise DataError(f"{missing} of {design.n} rows have no time in {called}; leave them out of the model.")
+    ordered = isinstance(found.dtype, pd.CategoricalDtype) and found.dtype.ordered
+    if not (
+        ordered or pd.api.types.is_numeric_dtype(found) or isinstance(found.dtype, pd.PeriodDtype) or _is_date(found)
+    ):
+        raise DataError(f"The times in {called} must be numbers, dates or ordered categories, not {found.dtype}.")
+    return found
+
+
+def own_times(fit: Posterior) -> pd.Series | None:
+    """Times of AR(1) residuals: their column, or the place of each row in its series; None for other residuals."""
+    residual, specification = fit.design.residual, getattr(fit, "specification", None)
+    if residual is None or residual.kind != "ar1":
+        return None
+    column = series.parse(residual.text).time
+    if column is None:
+        return pd.Series(residual.time)
+    return None if specification is None else specification.data[column].reset_index(drop=True)
+
+
+def _is_date(column: pd.Series) -> bool:
+    return pd.api.types.is_datetime64_any_dtype(column) or pd.api.types.is_timedelta64_dtype(column)
+
+
+def _of_rows(design: Design, values: ArrayLike) -> pd.Series:
+    """One value for every row used, of a column of all rows if it has the index of the data."""
+    column = values if isinstance(values, pd.Series) else pd.Series(np.asarray(values))
+    labels = design.row_labels
+    if len(column) != design.n and isinstance(values, pd.Series) and labels is not None and column.index.is_unique:
+        column = column.reindex(labels)
+    if len(column) != design.n:
+        raise ValueError(f"time= needs one time for each of the {design.n} rows used, not {len(column)}")
+    return column
+
+
+def cut(column: pd.Series, start: Any = None, horizon: int = 1) -> Future:
+    """Cut times into what is known and what is predicted.
+
+    Parameters
+    ----------
+    column : (n,) pandas.Series
+        Time of every row.
+    start : time, optional
+        The first cut is the first time that is not before it; by default the middle one of the distinct times.
+    horizon : int, default 1
+        How many distinct times to predict at each cut.
+
+    Returns
+    -------
+    Future
+
+    Raises
+    ------
+    ValueError
+        If `horizon` is no whole number, or too few times come after `start`.
+
+    Examples
+    --------
+    >>> cut(pd.Series([1, 2, 2, 5, 6]), start=2)
+    Future(codes=array([0, 1, 1, 2, 3]), labels=array([1, 2, 5, 6]), cuts=array([1, 2]), horizon=1)
+    """
+    if not (isinstance(horizon, (int, np.integer)) and horizon >= 1):
+        raise ValueError(f"horizon must be a whole number of times to predict, not {horizon!r}")
+    codes, labels = pd.factorize(column, sort=True)
+    if isinstance(labels, pd.CategoricalIndex):
+        labels = labels.remove_unused_categories()
+    size = len(labels)
+    first = (size - 1) // 2 if start is None else int(np.sum(np.asarray(labels < start)))
+    cuts = np.arange(first, size - horizon)
+    if not len(cuts):
+        begins = "" if start is None else f" from {start!r} on"
+        raise ValueError(
+            f"there are {size} distinct times, so that none{begins} has {horizon} after it to predict; give an "
+            "earlier start= or a shorter horizon="
+        )
+    return Future(codes, np.asarray(labels), cuts, int(horizon))
+
+
+def _forecasts(
+    fit: Posterior, future: Future, posterior: Posterior, seen: int, cuts: np.ndarray, joint: bool
+) -> dict[int, Forecast]:
+    """Score some cuts from the posterior of all rows up to a time."""
+    draws = Known(posterior.thetas, np.zeros(len(posterior.thetas)), seen, relative_efficiency(posterior))
+    found = _weighted(fit, future, draws, cuts, joint)
+    scores = sum(len(each.elpd) for each in found.values()) * 2**POINTS
+    cheap = scores <= (CHEAP if joint or fit.design.residual is None else FEW)
+    again = cuts if cheap else np.array([at for at in cuts if found[at].k > AGAIN], dtype=int)
+    if len(again) and (more := propose(posterior, os.cpu_count() or 1)) is not None:
+        wider = replace(draws, thetas=more.thetas, log_weights=more.log_ratio)
+        for at, new in _weighted(fit, future, wider, again, joint).items():
+            if new.k < max(found[at].k, AGAIN):
+                found[at] = replace(new, lpd=found[at].lpd)
+    return found
+
+
+def _weighted(fit: Posterior, future: Future, known: Known, cuts: np.ndarray, joint: bool) -> dict[int, Forecast]:
+    """Score some cuts with the same draws."""
+    densities: dict[int, np.ndarray] = {}
+
+    def density(position: int) -> np.ndarray:
+        """Log density of all rows up to a time, at every draw."""
+        if position not in densities:
+            densities[position] = _predictive(fit, known.thetas, future.after(position)).log_density
+        return densities[position]
+
+    found = {}
+    for at in cuts:
+        log_weights = known.log_weights + density(at) - density(known.seen)
+        if joint:
+            log_p = (density(at + future.horizon) - density(at))[None]
+        else:
+            log_p = _rows(fit, future, known.thetas, at, density(at))
+        found[int(at)] = _averaged(log_p, log_weights, known.r_eff)
+    return found
+
+
+def _predictive(fit: Posterior, thetas: np.ndarray, out: np.ndarray) -> Predictive:
+    """What all rows but some say."""
+    return Predictive(fit.marginal.without(out) if len(out) else fit.marginal, thetas, os.cpu_count() or 1)
+
+
+def _rows(fit: Posterior, future: Future, thetas: np.ndarray, at: int, known: np.ndarray) -> np.ndarray:
+    """Log density of each future row of a cut given all known ones, (rows, draws)."""
+    rows, out = future.rows(at), future.after(at)
+    if fit.design.residual is None:
+        return _predictive(fit, thetas, out).log_new(fit.design.only(rows))
+    return np.array([_predictive(fit, thetas, np.setdiff1d(out, row)).log_density - known for row in rows])
+
+
+def _averaged(log_p: np.ndarray, log_weights: np.ndarray, r_eff: float) -> Forecast:
+    """Averages of densities (items, draws) under smoothed weights."""
+    lpd = log_mean(log_p.T)
+    if not np.isfinite(log_weights).all() or not np.isfinite(log_p).all():
+        return Forecast(lpd, lpd, np.inf)
+    if np.ptp(log_weights) == 0.0:
+        return Forecast(lpd, lpd, 0.0)
+    smoothed = smooth(-log_weights[None], r_eff, weights=True)
+    assert smoothed.log_weights is not None
+    return Forecast(log_sum(log_p + smoothed.log_weights), lpd, float(smoothed.k[0]))
+
+
+def _refit(
+    fit: Posterior, future: Future, found: dict[int, Forecast], limit: float, joint: bool, progress: bool | None
+) -> list[int]:
+    """Sample the posterior anew at cuts, the earliest first, until no k is too high; the cuts."""
+
+    def high() -> list[int]:
+        return [at for at in found if at not in refits and not found[at].k <= limit]
+
+    refits: list[int] = []
+    left = high()
+    expected = f"leave-future-out, at most {cost(fit, len(left))}"
+    if left:
+        logger.info(expected)
+    with bar(expected, len(left), False if not left else progress) as advance:
+        while left:
+            at = left[0]
+            again = refit_without(fit, future.after(at))
+            scored = _forecasts(fit, future, again, at, np.array(left), joint)
+            found |= {other: new for other, new in scored.items() if other == at or new.k < found[other].k}
+            refits.append(at)
+            before, left = len(left), high()
+            advance(before - len(left))
+    return refits
+
+
+def _warn(found: dict[int, Forecast], limit: float) -> None:
+    """Say where importance sampling is not to be trusted."""
+    k = np.array([each.k for each in found.values()])
+    if (high := ~(k <= limit)).any():
+        warnings.warn(
+            f"{high.sum()} of {len(k)} cuts in time have a Pareto k above {limit:.2f} (the largest is "
+            f"{np.nanmax(k):.2f}), so their scores may be off; fit.lfo() with refit=True refits there.",
+            ParetoWarning,
+            stacklevel=4,
+        )
+
+
+def _result(
+    fit: Posterior,
+    future: Future,
+    found: dict[int, Forecast],
+    lpd: np.ndarray,
+    refits: list[int],
+    joint: bool,
+) -> FutureELPD:
+    """Put together what ArviZ wants to see."""
+    from hierbayes.cross_validation.elpd import standard_error
+    from hierbayes.cross_validation.elpd_future import FutureELPD
+
+    elpd = np.concatenate([each.elpd for each in found.values()])
+    k = np.concatenate([np.full(len(each.elpd), each.k) for each in found.values()])
+    limit = good_k(fit.n_draws)
+    rows = np.concatenate([future.rows(at) for at in future.cuts])
+    cuts = np.repeat(future.cuts, [1 if joint else len(future.rows(at)) for at in future.cuts])
+    coords = {"cut": future.labels[future.cuts]}
+    if not joint:
+        of_row = {"cut": future.labels[cuts], "time": future.labels[future.codes[rows]]}
+        coords = {names.ROW: rows} | {name: (names.ROW, values) for name, values in of_row.items()}
+    dims = ["cut"] if joint else [names.ROW]
+    part = None if joint else _parts(fit.design, rows, cuts)
+    limits = f"from {future.labels[future.cuts[0]]} to {future.labels[future.cuts[-1]]}"
+    ahead = "next time" if future.horizon == 1 else f"next {future.horizon} times"
+    return FutureELPD(
+        elpd=float(elpd.sum()),
+        se=standard_error(elpd, part),
+        p=float((lpd - elpd).sum()),
+        n_samples=fit.n_draws,
+        n_data_points=len(elpd),
+        scale="log",
+        warning=bool((~(k <= limit)).any()),
+        good_k=limit,
+        elpd_i=xr.DataArray(elpd, coords, dims, name=fit.design.response),
+        pareto_k=xr.DataArray(k, coords, dims, name="pareto_k"),
+        p_lfo_i=xr.DataArray(lpd - elpd, coords, dims, name="p_lfo_i"),
+        forecast_horizon=future.horizon,
+        min_observations=int((future.codes <= future.cuts[0]).sum()),
+        refits=future.labels[refits],
+        n_refits=len(refits),
+        cuts=future.labels[future.cuts],
+        joint=joint,
+        part=part,
+        source=source(fit),
+        note=(
+            f"At each cut {limits} the rows of the {ahead} are predicted from all rows up to the cut, "
+            + ("all together" if joint else "one by one")
+            + ", random and fixed effects integrated: future rows."
+        ),
+    )
+
+
+def _parts(design: Design, rows: np.ndarray, cuts: np.ndarray) -> np.ndarray:
+    """Which scores go up and down together: those of a group or those of a cut, whichever are more."""
+    ways = [cuts, *(factor.codes[rows] for factor in design.groupings if len(factor.levels) < design.n)]
+    coded = [np.unique(way, return_inverse=True)[1].ravel() for way in ways]
+    fewest = min(coded[1:], key=np.max, default=coded[0])
+    return max(coded[0], fewest, key=np.max)

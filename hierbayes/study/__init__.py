@@ -1,0 +1,1 @@
+"""Study design: simulate, judge, report."""

@@ -1,0 +1,113 @@
+r"""The size of a study that has the power wanted, from simulations of several sizes.
+
+The power of a two-sided test of an effect whose standard error falls with the square root of the size m is, but for
+the tiny share of wrong signs, ``Φ(a + b √m)``. The curve is fitted by maximum likelihood to the numbers of
+significant studies at the sizes simulated, and the interval is Fieller's (1954, Journal of the Royal Statistical
+Society B 16, 175): the sizes at which the fitted curve is not clearly above or below the power wanted. A deviance too
+large for the curve, as χ², widens the interval and is said. Nothing is extrapolated.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from scipy.optimize import minimize
+
+from hierbayes.errors import HierbayesError
+
+LEVEL = 0.95
+DOUBT = 0.01
+"""A p-value of the deviance below this says that the curve does not fit."""
+
+
+def sample_sizes(table: pd.DataFrame, sizes: list[str], power: float) -> pd.DataFrame:
+    """Interpolate the size at which the power is as wanted, along every size that varies.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        As of `hierbayes.study.result.Power`.
+    sizes : list of str
+        Its columns that say how large the designs are.
+    power : float
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row for every curve of three sizes or more: the sizes that are the same along it, varied (which one is
+        not), needed (its smallest whole number; NaN if no size simulated is large enough, or all are), conf_low,
+        conf_high (Monte Carlo interval, 95%), note.
+
+    Raises
+    ------
+    HierbayesError
+        If there is no such curve.
+    ValueError
+        If `power` is not between 0 and 1.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"groups": [10, 20, 30, 40], "power": [0.3, 0.55, 0.75, 0.85], "simulations": 1000,
+    ...                       "failed": 0})
+    >>> sample_sizes(table, ["groups"], 0.8)[["varied", "needed", "conf_low", "conf_high"]]
+       varied  needed  conf_low  conf_high
+    0  groups      35        34         37
+    """
+    if not 0.0 < power < 1.0:
+        raise ValueError(f"power is between 0 and 1, not {power!r}.")
+    found = []
+    for varied in sizes:
+        others = [name for name in sizes if name != varied]
+        if not pd.api.types.is_numeric_dtype(table[varied]):
+            continue
+        curves = table.groupby(others, sort=False) if others else [((), table)]
+        for fixed, curve in curves:
+            done = curve[curve["power"].notna()]
+            if done[varied].nunique() >= 3:
+                low, needed, high, note = _crossing(done, varied, power)
+                found.append({**dict(zip(others, fixed, strict=True)), "varied": varied, "needed": needed,
+                              "conf_low": low, "conf_high": high, "note": note})  # fmt: skip
+    if not found:
+        raise HierbayesError(
+            "A size can be read off a curve of three or more: give groups= or rows= a list such as [10, 20, 30, 40]."
+        )
+    return pd.DataFrame(found).astype(dict.fromkeys(["needed", "conf_low", "conf_high"], "Int64"))
+
+
+def _crossing(curve: pd.DataFrame, varied: str, power: float) -> tuple[float, float, float, str]:
+    """Interval and estimate of the size at which the fitted curve has the power, in whole numbers."""
+    m = curve[varied].to_numpy(dtype=float)
+    n = (curve["simulations"] - curve["failed"]).to_numpy(dtype=float)
+    k = curve["power"].to_numpy() * n
+    A = np.column_stack([np.ones(len(m)), np.sqrt(m)])
+
+    def deviance(x: np.ndarray) -> float:
+        p = np.clip(stats.norm.cdf(A @ x), 1e-12, 1.0 - 1e-12)
+        return -2.0 * float(k @ np.log(p) + (n - k) @ np.log1p(-p))
+
+    start = np.linalg.lstsq(A, stats.norm.ppf((k + 0.5) / (n + 1.0)), rcond=None)[0]
+    x = minimize(deviance, start, method="Nelder-Mead", options={"xatol": 1e-8, "fatol": 1e-8, "maxiter": 4000}).x
+    eta = A @ x
+    p = np.clip(stats.norm.cdf(eta), 1e-9, 1.0 - 1e-9)
+    information = (A * (n * stats.norm.pdf(eta) ** 2 / (p * (1.0 - p)))[:, None]).T @ A
+    observed = np.clip(k / n, 1e-12, 1.0 - 1e-12)
+    excess = deviance(x) + 2.0 * float(k @ np.log(observed) + (n - k) @ np.log1p(-observed))
+    df = len(m) - 2
+    doubt = stats.chi2.sf(excess, df) < DOUBT
+    vcov = np.linalg.inv(information) * (max(1.0, excess / df) if doubt else 1.0)
+    fine = np.linspace(m.min(), m.max(), 2001)
+    B = np.column_stack([np.ones(len(fine)), np.sqrt(fine)])
+    line, error = B @ x, np.sqrt(np.einsum("ij,jk,ik->i", B, vcov, B))
+    reach, wanted = stats.norm.ppf(0.5 + 0.5 * LEVEL) * error, stats.norm.ppf(power)
+    note = "the curve does not fit well; the interval is wider for that" if doubt else ""
+    if line[-1] < wanted:
+        return np.nan, np.nan, np.nan, f"more than {m.max():g}, the largest simulated"
+    if line[0] >= wanted:
+        return np.nan, np.nan, np.nan, f"{m.min():g}, the smallest simulated, is enough"
+    low, needed = fine[np.argmax(line + reach >= wanted)], fine[np.argmax(line >= wanted)]
+    above = line - reach >= wanted
+    high = fine[np.argmax(above)] if above.any() else np.nan
+    return math.ceil(low), math.ceil(needed), np.nan if np.isnan(high) else math.ceil(high), note
