@@ -9,7 +9,7 @@ report: .venv/ready
 	$(BIN)/hierbayes report sleepstudy --output reports/sleepstudy.html
 
 test: lint types
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow" --numprocesses 2 --dist loadfile
 
 lint: .venv/ready
 	$(BIN)/ruff check .

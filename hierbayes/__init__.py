@@ -6,9 +6,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hierbayes.across_clusters.cross_validate import cross_validate
-    from hierbayes.across_clusters.regressor import MixedRegressor
-    from hierbayes.across_clusters.validation import CrossValidation
     from hierbayes.checks.check import Check
     from hierbayes.clusters.between_within import between_within
     from hierbayes.clusters.correlations import Correlations, correlations
@@ -51,15 +48,18 @@ if TYPE_CHECKING:
     from hierbayes.report import report
     from hierbayes.restore import load
     from hierbayes.results import FamilyFit, Fit, LaplaceFit, RemlFit
+    from hierbayes.rivals.cross_validate import cross_validate
+    from hierbayes.rivals.regressor import MixedRegressor
+    from hierbayes.rivals.result import CrossValidation
     from hierbayes.structures import ar1, compound_symmetry, diagonal
     from hierbayes.study.power import power
     from hierbayes.study.result import Power
 
 _HOMES = {
     "Model": "model",
-    "MixedRegressor": "across_clusters.regressor",
-    "CrossValidation": "across_clusters.validation",
-    "cross_validate": "across_clusters.cross_validate",
+    "MixedRegressor": "rivals.regressor",
+    "CrossValidation": "rivals.result",
+    "cross_validate": "rivals.cross_validate",
     "Check": "checks.check",
     "RemlFit": "results",
     "Fit": "results",

@@ -29,14 +29,15 @@ import numpy as np
 import pandas as pd
 
 from hierbayes.errors import DataError, HierbayesError, suggest
-from hierbayes.structures import checked_correlation, residual_correlation
+from hierbayes.structures import checked_correlation, in_order, residual_correlation
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from hierbayes.design import Design, Factor
 
-    Covariance = Mapping[str, ArrayLike | pd.DataFrame] | ArrayLike
+    type OfFactor = ArrayLike | pd.Series | pd.DataFrame | Mapping[str, float]
+    type Covariance = Mapping[str, OfFactor] | pd.DataFrame | ArrayLike
 
 MOST_ROWS = 3_000
 """Most rows that are written out densely: V then takes 72 MB."""
@@ -209,10 +210,9 @@ class Implied:
         DataError
             For more than 3,000 rows; ``implied.Z @ implied.D @ implied.Z.T + implied.R`` is sparse.
         ValueError
-            If a row is named twice.
+            If a row is named twice, or if there is no such row.
         """
-        places = np.arange(self.design.n)
-        where = places if rows is None else places[rows if isinstance(rows, slice) else np.asarray(rows)]
+        where = self._places(rows)
         if len(np.unique(where)) < len(where):
             raise ValueError("A row is named twice; name each row of V once.")
         if len(where) > MOST_ROWS:
@@ -225,6 +225,22 @@ class Implied:
         labels = row_index(self.design)[where]
         V = (Z @ self.D @ Z.T).toarray() + self._residual(design).toarray()
         return pd.DataFrame(V, index=labels, columns=labels)
+
+    def _places(self, rows: ArrayLike | slice | None) -> np.ndarray:
+        places, n = np.arange(self.design.n), self.design.n
+        if rows is None or isinstance(rows, slice):
+            return places if rows is None else places[rows]
+        named = np.atleast_1d(np.asarray(rows))
+        if named.dtype == bool and named.shape == (n,):
+            return places[named]
+        if named.ndim > 1 or (named.size and not np.issubdtype(named.dtype, np.integer)):
+            raise ValueError(
+                f"rows= is a list of whole numbers, a slice, or {n:,} times true or false, not {rows!r}."
+            )
+        beyond = named[(named < -n) | (named >= n)]
+        if beyond.size:
+            raise ValueError(f"There is no row {beyond[0]}: the rows are 0 to {n - 1:,}.")
+        return places[named.astype(int)]
 
     @cached_property
     def _unconnected(self) -> tuple[np.ndarray, np.ndarray]:
@@ -383,7 +399,7 @@ def _covariance(design: Design, given: Covariance) -> np.ndarray:
     """(q, q) covariance matrix of the random effects of a level."""
     q = design.layout.q
     if not isinstance(given, Mapping):
-        whole = np.asarray(given, dtype=float)
+        whole = in_order(given, design.effect_labels, "covariance= of all effects")
         if whole.shape != (q, q):
             raise ValueError(f"covariance= is a mapping by grouping factor, or a ({q}, {q}) matrix of all effects.")
         given = {f.name: whole[design.effects_of(f), design.effects_of(f)] for f in design.factors}
@@ -400,13 +416,11 @@ def _covariance(design: Design, given: Covariance) -> np.ndarray:
     return covariance
 
 
-def _of_factor(design: Design, factor: Factor, given: ArrayLike | pd.DataFrame) -> np.ndarray:
+def _of_factor(design: Design, factor: Factor, given: OfFactor) -> np.ndarray:
     """Covariance matrix of the effects of one factor, from a variance, variances or a matrix."""
     labels = effects_of(design, factor)
     q = len(labels)
-    if isinstance(given, pd.DataFrame) and set(given.columns) == set(given.index) == set(labels):
-        given = given.loc[labels, labels]
-    values = np.asarray(given, dtype=float)
+    values = in_order(given, labels, f"the covariance of {factor.name!r}")
     if values.shape == () and q == 1:
         values = values.reshape(1, 1)
     if values.shape == (q,):

@@ -102,6 +102,11 @@ class Specification:
         """Evaluate the formula on other rows; see `hierbayes.from_bambi.new_rows.NewRowsReader.read`."""
         return self._reader.read(newdata, factors, response)
 
+    @property
+    def groups_of_means(self) -> Collection[str]:
+        """Columns that only say by which groups ``within(x, g)`` and ``between(x, g)`` take means."""
+        return self._reader.labels_only
+
     @cached_property
     def _reader(self) -> NewRowsReader:
         return NewRowsReader(self.parsed, self.design, self.data, self.namespace, self.weights, self.se)
@@ -160,7 +165,7 @@ def specify(
     family_ = read_family(family, link, parsed.wrapper)
     if not family_.exact:
         _refuse_gaussian(family_, {"weights": weights, "se": se, "residual": residual})
-    used = names_used(parsed, namespace or {})
+    used = names_used(parsed, namespace or {}, data.columns)
     rows, design = read_design(parsed, data, used, dropna, weights, se, residual, family_)
     given = without_order(priors or {}, family_)
     check_prior_names(design, given)

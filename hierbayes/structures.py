@@ -13,7 +13,7 @@ structures for residuals, series by series; `residual_correlation` writes those 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,14 +29,14 @@ MOST_PAIRS = 20_000_000
 """Most pairs of rows of the same series that are written out: the sparse matrix then takes 0.3 GB."""
 
 
-def diagonal(n: int | Sequence[str], variance: ArrayLike = 1.0) -> pd.DataFrame:
+def diagonal(n: int | Sequence[str], variance: ArrayLike | Mapping[str, float] = 1.0) -> pd.DataFrame:
     """Variances without correlations.
 
     Parameters
     ----------
     n : int or sequence of str
         How many variables, or their labels.
-    variance : float or (n,) array, default 1
+    variance : float, (n,) array, or Series or mapping by label, default 1
         Squared units of the variables.
 
     Returns
@@ -60,14 +60,16 @@ def diagonal(n: int | Sequence[str], variance: ArrayLike = 1.0) -> pd.DataFrame:
     return _structure(n, variance, np.eye(len(_labels(n))))
 
 
-def compound_symmetry(n: int | Sequence[str], variance: ArrayLike = 1.0, correlation: float = 0.0) -> pd.DataFrame:
+def compound_symmetry(
+    n: int | Sequence[str], variance: ArrayLike | Mapping[str, float] = 1.0, correlation: float = 0.0
+) -> pd.DataFrame:
     """The same correlation between any two of n variables.
 
     Parameters
     ----------
     n : int or sequence of str
         How many variables, or their labels.
-    variance : float or (n,) array, default 1
+    variance : float, (n,) array, or Series or mapping by label, default 1
         Squared units of the variables.
     correlation : float, default 0
         Between -1/(n - 1) and 1.
@@ -91,14 +93,16 @@ def compound_symmetry(n: int | Sequence[str], variance: ArrayLike = 1.0, correla
     return _structure(n, variance, _one_series("cs", n, correlation))
 
 
-def ar1(n: int | Sequence[str], variance: ArrayLike = 1.0, correlation: float = 0.0) -> pd.DataFrame:
+def ar1(
+    n: int | Sequence[str], variance: ArrayLike | Mapping[str, float] = 1.0, correlation: float = 0.0
+) -> pd.DataFrame:
     """Correlations that fall off by powers along a sequence of n variables.
 
     Parameters
     ----------
     n : int or sequence of str
         How many variables, one step apart, or their labels in order.
-    variance : float or (n,) array, default 1
+    variance : float, (n,) array, or Series or mapping by label, default 1
         Squared units of the variables.
     correlation : float, default 0
         Of neighbours, between -1 and 1.
@@ -179,6 +183,48 @@ def checked_correlation(residual: Residual, rho: float) -> float:
     return float(rho)
 
 
+def in_order(given: Any, labels: Sequence, what: str) -> np.ndarray:
+    """Numbers in the order of labels, which decide where the numbers have labels of their own; 0, 1, … are none.
+
+    Parameters
+    ----------
+    given : array-like, pandas.Series, pandas.DataFrame or mapping
+    labels : sequence
+    what : str
+        They are, for the message.
+
+    Raises
+    ------
+    ValueError
+        If there are other labels, or no numbers.
+
+    Examples
+    --------
+    >>> in_order({"Days": 35, "Intercept": 600}, ["Intercept", "Days"], "the variance").tolist()
+    [600.0, 35.0]
+    """
+    labels = list(labels)
+    try:
+        named = pd.Series(dict(given), dtype=float) if isinstance(given, Mapping) else given
+        if isinstance(named, (pd.Series, pd.DataFrame)) and any(_names(axis) for axis in named.axes):
+            for axis in named.axes:
+                if len(axis) != len(labels) or set(axis) != set(labels):
+                    raise ValueError(f"{what} is labelled {_shown(axis)}, where {_shown(labels)} belong.")
+            if any(list(axis) != labels for axis in named.axes):
+                named = named.loc[labels, labels] if isinstance(named, pd.DataFrame) else named.loc[labels]
+        return np.asarray(named, dtype=float)
+    except TypeError:
+        raise ValueError(f"{what} is made of numbers, not {given!r}.") from None
+
+
+def _names(axis: pd.Index) -> bool:
+    return list(axis) != list(range(len(axis)))
+
+
+def _shown(labels: Any) -> str:
+    return ", ".join(map(repr, labels))
+
+
 def _one_series(kind: str, n: int | Sequence[str], correlation: float) -> np.ndarray:
     """The correlation matrix of one series at consecutive times."""
     size = len(_labels(n))
@@ -187,9 +233,11 @@ def _one_series(kind: str, n: int | Sequence[str], correlation: float) -> np.nda
     return series.matrix(checked_correlation(series, correlation))
 
 
-def _structure(n: int | Sequence[str], variance: ArrayLike, correlation: np.ndarray) -> pd.DataFrame:
+def _structure(
+    n: int | Sequence[str], variance: ArrayLike | Mapping[str, float], correlation: np.ndarray
+) -> pd.DataFrame:
     labels = _labels(n)
-    variances = np.asarray(variance, dtype=float)
+    variances = in_order(variance, labels, "the variance")
     if variances.shape not in ((), (len(labels),)) or not (np.isfinite(variances) & (variances >= 0.0)).all():
         raise ValueError(f"variance is one number or {len(labels)}, none negative, not {variance!r}")
     sd = np.broadcast_to(np.sqrt(variances), len(labels))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -37,3 +38,11 @@ def sleepstudy() -> pd.DataFrame:
 def fit_sleepstudy(sleepstudy: pd.DataFrame) -> hb.Fit:
     """The posterior of the random-slope model, 4 chains of 1000 draws."""
     return hb.Model("Reaction ~ Days + (Days | Subject)", sleepstudy).fit(draws=1000, seed=1, progress=False)
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C raises, even where the tests themselves run in the background and ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -9,13 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
-from packaging.version import Version
 from scipy import stats
 
 import hierbayes as hb
 from hierbayes.clusters.correlations import _line
 from hierbayes.clusters.hausman import with_means
-from hierbayes.clusters.icc_estimates import _anova, expected_naive
+from hierbayes.clusters.icc_estimates import _anova, _of_groups, expected_naive
 from hierbayes.clusters.imputation import impute
 from hierbayes.clusters.rubin import pool
 from hierbayes.plots.clusters import correlations_figure, sensitivity_figure
@@ -210,6 +209,10 @@ def test_names_that_need_backticks(five_groups):
         "`my y` ~ 1 + within(`my X`, `the group`) + between(`my X`, `the group`) + (1 | `the group`)"
     )
     assert_allclose(made.design.X, hb.between_within(hb.Model("y ~ X + (1 | group)", five_groups)).design.X, **EXACT)
+    scaled = hb.between_within(hb.Model("`my y` ~ scale(`my X`) + (scale(`my X`) | `the group`)", data))
+    assert scaled.design.labels[1:] == [f"{part}(scale(my X), the group)" for part in ("within", "between")]
+    relation = hb.grouping(data.assign(row=np.arange(100) // 4), "the group", "row")
+    assert relation.formula == "(1 | `the group`) + (1 | row)"
     data.loc[[3, 50, 60], "my y"] = np.nan
     found = hb.missing("`my y` ~ `my X` + (1 | `the group`)", data)
     assert found.dropped == 3
@@ -240,6 +243,45 @@ def test_nothing_to_split_is_said(sleepstudy):
     category = data.assign(k=np.arange(100) % 7 % 2)
     with pytest.raises(hb.HierbayesError, match=r"categories of 'C\(k\)' are computed in the formula"):
         hb.between_within(hb.Model("y ~ C(k) + (1 | group)", category))
+
+
+def test_cell_means_and_models_without_intercept_become_an_intercept_and_the_rest(unbalanced):
+    data = unbalanced.assign(k=np.random.default_rng(4).choice(list("abc"), len(unbalanced)))
+    parts = ["within(k == 'b', g)", "within(k == 'c', g)"]
+    made = [hb.between_within(hb.Model(f"y ~ {k} + x + ({k} | g)", data)) for k in ("k", "0 + k")]
+    for one in made:
+        assert one.design.blocks[0].labels == ["Intercept", *parts]
+        assert one.design.labels[0] == "Intercept"
+    assert_allclose(made[0].design.X, made[1].design.X, **EXACT)
+    assert np.linalg.matrix_rank(made[0].design.X) == 7
+    # independent effects of categories are no intercept and differences
+    whole = hb.between_within(hb.Model("y ~ k + (0 + k || g)", data))
+    assert whole.design.blocks[0].labels == ["k[a]", "k[b]", "k[c]"]
+    days = data.assign(k=pd.Categorical(pd.Timestamp("2020-01-01") + pd.to_timedelta(np.arange(len(data)) % 3, "D")))
+    with pytest.raises(hb.HierbayesError, match="of type Timestamp, which a formula cannot hold"):
+        hb.between_within(hb.Model("y ~ k + (1 | g)", days))
+
+
+def test_labels_of_products_mean_what_they_say(unbalanced):
+    data = unbalanced.assign(sex=np.where(np.arange(len(unbalanced)) % 3, "m", "f"))
+    labels = hb.between_within(hb.Model("y ~ sex * x + (1 | g)", data)).design.labels
+    assert "within(I(sex == 'm') * x, g)" in labels
+
+
+def test_predictors_far_from_zero_vary_within_groups(unbalanced):
+    """Ordinals of dates: some days within, and seven hundred thousand from zero."""
+    data = unbalanced.assign(day=np.round(4 * unbalanced["x"]))
+    far = data.assign(day=data["day"] + 737_000.0)
+    assert "within(day, g)" in hb.between_within(hb.Model("y ~ day + z + (1 | g)", far)).design.labels
+    near, there = (hb.hausman(hb.Model("y ~ day + z + (1 | g)", d)).coefficients for d in (data, far))
+    assert there["term"].tolist() == ["day", "z"]
+    assert_allclose(there["fixed"], near["fixed"], rtol=1e-6)
+
+
+def test_the_within_slope_is_that_of_group_dummies_for_unbalanced_data_too(unbalanced):
+    model = hb.Model("y ~ x + z + (1 | g)", unbalanced)
+    within = hb.between_within(model).reml().fixef.filter(like="within")
+    assert_allclose(within, hb.hausman(model).coefficients["fixed"], **OPTIMUM)
 
 
 # ---------------------------------------------------------------- Hausman
@@ -371,6 +413,27 @@ def test_interval_is_exact_for_unbalanced_groups_with_a_predictor():
     assert abs(inside / runs - 0.8) < 3.5 * np.sqrt(0.8 * 0.2 / runs)
 
 
+@pytest.mark.parametrize("predictors", [0, 2])
+def test_groups_of_one_size_are_taken_together(predictors):
+    """The eigenvalues are those of the whole matrix, and many groups cost no matrix of groups x groups."""
+    rng = np.random.default_rng(6)
+    g = np.unique(rng.integers(0, 30, 110), return_inverse=True)[1]
+    columns = rng.normal(size=(110, predictors))
+    Q = np.linalg.qr(np.column_stack([np.ones(110), columns]))[0]
+    y = rng.normal(size=110) + rng.normal(size=30)[g]
+    y -= Q @ (Q.T @ y)
+    Z = np.eye(g.max() + 1)[g]
+    values, P = np.linalg.eigh(Z.T @ Z - Z.T @ Q @ Q.T @ Z)
+    s, values = (P.T @ Z.T @ y)[1:], values[1:]  # the groups add up to the intercept
+    lam, counts, squares = _of_groups(y, Q, g)
+    assert_allclose(np.sort(np.repeat(lam, counts)), values, **EXACT)
+    for theta in (0.0, 0.1, 10.0):
+        found = (squares / lam / (1 + lam * theta)).sum()
+        assert_allclose(found, (s**2 / values / (1 + values * theta)).sum(), **EXACT)
+    many = np.repeat(np.arange(20_000), 3)  # 3.2 GB and hours as a matrix
+    assert _of_groups(np.sin(many), np.full((60_000, 1), 60_000**-0.5), many)[1].sum() == 19_999
+
+
 def test_expectation_of_the_naive_ratio():
     n, icc = 5, 0.3
     assert_allclose(expected_naive(icc, 1 - icc, [n] * 9), icc + (1 - icc) / n, **EXACT)
@@ -426,21 +489,12 @@ def test_reliability_is_its_formula(unbalanced):
 
 
 def test_statsmodels_has_no_weights():
-    """Up to 0.14 the argument was taken and ignored, since 0.15 it is refused."""
-    statsmodels = pytest.importorskip("statsmodels")
+    """The tutorial passes them, and its slide stops."""
     smf = pytest.importorskip("statsmodels.formula.api")
     data = hb.load_data("unbalanced_clusters")
     weights = 1.0 / data.groupby("cluster")["y"].transform("size")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the boundary
-        plain = smf.mixedlm("y ~ X", data, groups=data["cluster"]).fit()
-        if Version(statsmodels.__version__) >= Version("0.15"):
-            with pytest.raises(ValueError, match="weights not permitted"):
-                smf.mixedlm("y ~ X", data, groups=data["cluster"], weights=weights)
-            return
-        weighted = smf.mixedlm("y ~ X", data, groups=data["cluster"], weights=weights).fit()
-    assert (plain.params == weighted.params).all()
-    assert (plain.bse_fe == weighted.bse_fe).all()
+    with pytest.raises(ValueError, match="weights not permitted"):
+        smf.mixedlm("y ~ X", data, groups=data["cluster"], weights=weights)
 
 
 def test_precision_weights_are_not_copies_of_rows(unbalanced):
@@ -586,6 +640,55 @@ def test_the_tipping_point_is_where_the_interval_touches_zero(five_groups):
     low = again.table.query("term == 'treated' and delta < 0")["conf_low"].iloc[0]
     assert abs(low) < 0.02  # of an estimate of 0.4; between the δ of a table the interval is not quite straight
     assert np.isnan(found.sensitivity(deltas=[-0.1], imputations=20).tipping.set_index("term").loc["X", "delta"])
+
+
+def test_a_step_from_one_side_to_the_other_passes_the_tipping_point(five_groups):
+    data = five_groups.assign(treated=np.arange(100) % 2)
+    data["y"] = data["y"] + 0.4 * data["treated"]
+    data.loc[(np.arange(100) % 5 == 0) & (data["treated"] == 1), "y"] = np.nan
+    found = hb.missing("y ~ X + treated + (1 | group)", data)
+    wide = found.sensitivity(deltas=[-60], where="treated == 1", imputations=20)
+    ends = wide.table.query("term == 'treated'").set_index("delta")
+    if not ends.loc[-60.0, "conf_high"] < 0 < ends.loc[0.0, "conf_low"]:
+        pytest.fail("the step does not jump over zero")
+    low = ends["conf_low"]
+    expected = -60 * low[0.0] / (low[0.0] - low[-60.0])
+    assert wide.tipping.set_index("term").loc["treated", "delta"] == pytest.approx(expected)
+
+
+def test_shifts_are_in_residual_sds_of_the_row(unbalanced):
+    """With known standard errors σ is 1 by convention, and no unit of the response."""
+    data = unbalanced.assign(s=0.1 / np.sqrt(unbalanced["w"]))
+    data.loc[::5, "y"] = np.nan
+    gone = data["y"].isna()
+    for given, scale in (({"se": "s"}, 0.1), ({"weights": "w"}, None)):
+        found = hb.missing(hb.Model("y ~ x + (1 | g)", data.dropna(), **given), data)
+        table = found.sensitivity(deltas=[1], imputations=5).table
+        sigma = scale or hb.Model("y ~ x + (1 | g)", data.dropna(), **given).reml().sigma
+        assert_allclose(table["shift"].max(), (sigma / np.sqrt(data["w"][gone])).mean(), **OPTIMUM)
+
+
+@pytest.mark.parametrize("formula", ["y ~ scale(x) + (scale(x) | g)", "y ~ within(x, g) + between(x, g) + (1 | g)"])
+def test_terms_that_learn_learn_of_the_rows_of_the_model(unbalanced, formula):
+    data = unbalanced.assign(y=unbalanced["y"].where((unbalanced["x"] < 1.2) & (unbalanced["g"] != "3")))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", hb.RowsDropped)
+        warnings.simplefilter("ignore", hb.SingularFit)  # slopes hardly differ
+        seen = hb.Model(formula, data).reml()
+    found = hb.missing(formula, data).sensitivity(deltas=[0], imputations=20)
+    assert_allclose(found.complete_case["estimate"], seen.fixef, **OPTIMUM)
+    assert (np.abs(found.table["estimate"] - seen.fixef.to_numpy()) < 4 * found.table["monte_carlo_error"]).all()
+
+
+def test_missingness_is_related_to_predictors_without_offset_and_within_series(unbalanced):
+    time = unbalanced.groupby("g").cumcount()
+    data = unbalanced.assign(t=time, y=unbalanced["y"].mask(np.arange(len(unbalanced)) % 4 == 0))
+    plain = hb.missing("y ~ x + (1 | g)", data).related
+    assert_allclose(hb.missing("y ~ x + offset(z) + (1 | g)", data.assign(z=9 * data["z"])).related["log_odds"],
+                    plain["log_odds"], **EXACT)  # fmt: skip
+    found = hb.missing(hb.Model("y ~ x", data.dropna(), residual="ar1(t | g)"), data)
+    assert found.columns.set_index("column")["role"][["g", "t"]].tolist() == ["series", "time"]
+    assert_allclose(found.related["log_odds"], plain["log_odds"], **EXACT)
 
 
 def test_rubins_rules():
@@ -776,6 +879,9 @@ def test_figures_show_what_the_tables_hold(holes):
     lines = [line for line in axes.lines if len(line.get_xdata()) == 2]
     slopes = [np.diff(line.get_ydata())[0] / np.diff(line.get_xdata())[0] for line in lines]
     assert_allclose(slopes, found.table["slope"].iloc[[*range(3, 11), 0, 2]], **EXACT)
+    days = data.assign(group=pd.Timestamp("2020-01-01") + pd.to_timedelta(pd.factorize(data["group"])[0], "D"))
+    drawn = correlations_figure(days, hb.correlations(days, "x", "y", "group")).axes[0].lines
+    assert sum(len(line.get_xdata()) for line in drawn if len(line.get_xdata()) != 2) == len(data)
     shifts = hb.missing("Reaction ~ Days + (1 | Subject)", holes).sensitivity(imputations=10)
     axes = sensitivity_figure(shifts, "Days").axes[0]
     assert_allclose(axes.lines[1].get_ydata(), shifts.table.query("term == 'Days'")["estimate"], **EXACT)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import pickle
+import threading
+import warnings
 
+import numpy as np
 import pytest
 
 import hierbayes as hb
@@ -72,3 +75,19 @@ def test_comparisons_say_what_they_want(fit_sleepstudy, sleepstudy):
     smaller = hb.Model("Reaction ~ Days + (1 | Subject)", sleepstudy).reml()
     with pytest.raises(hb.FormulaError, match="give the smaller model first"):
         hb.lrt(larger, smaller)
+
+
+@pytest.mark.parametrize(
+    "slope", ["scale(Days)", "within(Days, Subject)", "np.log(Days + 1)", "I(Days**2)", "0 + late"]
+)
+def test_models_with_functions_in_slopes_can_be_copied_and_pickled(sleepstudy, slope):
+    data = sleepstudy.assign(late=np.where(sleepstudy["Days"] > 4, "late", "early"))
+    Days = threading.Lock()  # a value of the caller's that has the name of a column and cannot be pickled
+    assert Days.acquire()
+    model = hb.Model(f"Reaction ~ Days + ({slope} | Subject)", data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", hb.SingularFit)
+        reml = model.reml()
+        rows = reml.predict(data.head(12)).to_numpy()
+        for again in (pickle.loads(pickle.dumps(reml)), copy.deepcopy(model).reml()):
+            np.testing.assert_array_equal(again.predict(data.head(12)).to_numpy(), rows)

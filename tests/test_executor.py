@@ -218,6 +218,7 @@ def test_work_that_the_cluster_drops_is_not_waited_for(tmp_path, client):
     canceller.join()
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("where", ["here", "processes", "cluster"])
 def test_ctrl_c_returns_what_is_done(where, tmp_path, request):
     how = {"processes": {"cores": 2}}.get(where, {})
@@ -244,8 +245,9 @@ def test_ctrl_c_before_anything_is_done_is_ctrl_c():
 
 def test_ctrl_c_in_a_terminal_reaches_the_processes_too_and_they_are_quiet(tmp_path):
     code = """
-    import sys, time
+    import signal, sys, time
     from hierbayes.study.executor import carry_out
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     def slow(numbers):
         time.sleep(0.1)
         with open(sys.argv[1], "a") as file:

@@ -385,6 +385,47 @@ def test_what_cannot_be_is_refused(sleepstudy, case):
         design.implied(*arguments)
 
 
+def test_labels_decide_where_there_are_some(sleepstudy):
+    design = hb.Model(SLOPES, sleepstudy).design
+    expected = np.diag([600.0, 35.0])
+    by_label = {"Days": 35, "Intercept": 600}
+    named = hb.diagonal(["Days", "Intercept"], [35, 600])
+    for given in (by_label, pd.Series(by_label), named, hb.diagonal(["Intercept", "Days"], by_label)):
+        assert design.implied({"Subject": given}, 1.0).covariance.tolist() == expected.tolist()
+    assert design.implied(named, 1.0).covariance.tolist() == expected.tolist()
+    for given in ([600, 35], pd.Series([600, 35]), hb.diagonal(2, [600, 35]), expected):  # by position
+        assert design.implied({"Subject": given}, 1.0).covariance.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (hb.diagonal(["foo", "bar"], [2, 1]), r"of 'Subject' is labelled 'foo', 'bar', where 'Intercept', 'Days'"),
+        (pd.Series({"Intercept": 2.0, "days": 1.0}), "labelled 'Intercept', 'days'"),
+        ({"Intercept": 2.0}, "labelled 'Intercept', where"),
+        ({"Intercept": {"Intercept": 2.0}, "Days": 1.0}, "made of numbers"),
+        (pd.DataFrame(np.eye(2), index=["Days", "Intercept"]), "labelled 0, 1, where"),
+    ],
+)
+def test_other_labels_are_refused(sleepstudy, given, message):
+    design = hb.Model(SLOPES, sleepstudy).design
+    with pytest.raises(ValueError, match=message):
+        design.implied({"Subject": given}, 1.0)
+
+
+def test_rows_that_are_not_there_are_refused(six):
+    implied = six.implied({"classroom": 9.0}, sigma=0.5)
+    assert implied.V([]).shape == (0, 0)
+    assert implied.V(3).to_numpy().tolist() == [[9.25]]
+    assert implied.V(-1).index.tolist() == [5]
+    for rows in (6, [0, 500], [-7]):
+        with pytest.raises(ValueError, match=r"There is no row .*: the rows are 0 to 5"):
+            implied.V(rows)
+    for rows in ([0.5], [True, False], ["a"], [[0, 1]]):
+        with pytest.raises(ValueError, match="whole numbers, a slice, or 6 times true or false"):
+            implied.V(rows)
+
+
 def test_other_families_have_no_v():
     model = hb.Model("p(incidence, size) ~ period + (1 | herd)", hb.load_data("cbpp"), family="binomial")
     assert model.design.Z.shape == (56, 15)  # the matrices of the linear predictor are there

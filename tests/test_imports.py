@@ -14,7 +14,7 @@ import hierbayes
 ROOT = Path(hierbayes.__file__).parent
 LAYERS = [
     {"errors", "names", "densities", "threads", "progress"},
-    {"output", "datasets", "bars", "interruption", "plain"},
+    {"output", "datasets", "bars", "interruption", "plain", "spelling"},
     {
         "covariance",
         "residual",
@@ -32,7 +32,7 @@ LAYERS = [
     {"kernel_descent", "kernel_profile", "kernel_left_out"},
     {"design", "implied"},
     {"forest"},
-    {"moments", "series", "laws"},
+    {"moments", "series", "laws", "variation"},
     {"from_bambi"},
     {"specification"},
     {"response_law"},
@@ -48,7 +48,7 @@ LAYERS = [
     {"results"},
     {"model"},
     {"likelihood_ratio", "restore"},
-    {"pooling_ladder", "clusters", "study", "across_clusters"},
+    {"pooling_ladder", "clusters", "study", "rivals"},
     {"plots"},
     {"report"},
     {"cli"},

@@ -22,14 +22,6 @@ FOREVER = 3_000_000
 """Draws that no test waits for."""
 
 
-@pytest.fixture
-def interruptible():
-    """Ctrl-C raises, even where the tests themselves run in the background and ignore it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def control_c_after(finished):
     """A callback that interrupts once a chain has finished so many draws, those of the warm-up included."""
     done = []

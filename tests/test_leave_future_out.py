@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import warnings
+from contextlib import contextmanager
 
 import arviz as az
 import bambi as bmb
@@ -14,10 +16,12 @@ from scipy import stats
 from scipy.special import logsumexp
 
 import hierbayes as hb
-from hierbayes.cross_validation.leave_future_out import cut
+from hierbayes.cross_validation import leave_future_out
+from hierbayes.cross_validation.comparison import _future
+from hierbayes.cross_validation.leave_future_out import Forecast, _warn, cut, times
 from hierbayes.cross_validation.loo import AGAIN
 from hierbayes.cross_validation.psis import good_k
-from hierbayes.errors import ComparisonWarning, DataError, HierbayesError, ParetoWarning
+from hierbayes.errors import ComparisonWarning, DataError, HierbayesError, HierbayesWarning, ParetoWarning
 from hierbayes.evidence.quadrature import quadrature
 
 EACH = 0.01
@@ -170,7 +174,7 @@ def test_every_cut_agrees_with_dense_quadrature(fits, data, name, horizon):
 
 def test_scores_one_time_ahead_are_differences_of_marginal_likelihoods(sleepstudy):
     """No dense oracle: log p(y≤t+1) - log p(y≤t), each by adaptive quadrature under the priors of the fit."""
-    check_evidence(hb.Model("Reaction ~ Days + (1 | Subject)", sleepstudy).fit(seed=1, progress=False), 4, EVIDENCE)
+    check_evidence(hb.Model("Reaction ~ Days + (1 | Subject)", sleepstudy).fit(seed=1, progress=False), 6, EVIDENCE)
 
 
 @pytest.mark.slow
@@ -192,7 +196,7 @@ def check_evidence(fit, start, tolerance):
 
 
 def test_importance_sampling_agrees_with_refits_at_every_cut(fits, data):
-    fit = fits["ar1"]
+    fit = fits["intercepts"]
     elpd = fit.lfo(data["time"], start=5, progress=False)
     refitted = fit.lfo(data["time"], start=5, k_threshold=-1, progress=False)
     assert refitted.refits.tolist() == refitted.cuts.tolist() == [5, 6]
@@ -204,7 +208,7 @@ def test_importance_sampling_agrees_with_refits_at_every_cut(fits, data):
 
 def test_where_importance_sampling_fails_is_refitted_or_warned_of(fit_sleepstudy):
     """The posterior of the first days says more of the residuals than that of all: some subjects break off late."""
-    with pytest.warns(ParetoWarning, match=r"^4 of 6 cuts in time have a Pareto k above 0\.70"):
+    with pytest.warns(ParetoWarning, match=r"^4 of 6 cuts in time have a Pareto k above 0\.70 .*with refit=True"):
         plain = fit_sleepstudy.lfo("Days", start=3, refit=False)
     assert plain.warning
     assert plain.n_refits == 0
@@ -216,6 +220,22 @@ def test_where_importance_sampling_fails_is_refitted_or_warned_of(fit_sleepstudy
     assert not mended.warning
     good = plain.pareto_k <= plain.good_k
     np.testing.assert_array_equal(mended.elpd_i[good], plain.elpd_i[good])
+
+
+@pytest.mark.parametrize(
+    ("refits", "k_threshold", "why"),
+    [
+        (None, 2.0, r"fit\.lfo\(\) with refit=True refits there"),
+        ([], 2.0, r"k_threshold=2 lets them pass; fit\.lfo\(\) without it refits there"),
+        ([3, 4], None, r"their densities are not finite, even after a refit there"),
+    ],
+    ids=["no refits", "threshold", "refitted"],
+)
+def test_a_warning_says_why_scores_were_left_so(refits, k_threshold, why):
+    score = np.zeros(2)
+    found = {3: Forecast(score, score, 0.9), 4: Forecast(score, score, 0.8), 5: Forecast(score, score, 0.2)}
+    with pytest.warns(ParetoWarning, match=r"^2 of 3 cuts .* above 0\.70 \(the largest is 0\.90\), .*; " + why):
+        _warn(found, 0.7, refits, k_threshold)
 
 
 # --- what is known and what is predicted -------------------------------------------------------------
@@ -279,6 +299,70 @@ def test_times_of_all_rows_are_those_of_the_rows_used(data):
         fit.lfo(holes["time"].to_numpy())
 
 
+def test_a_series_goes_by_its_index(fit, data):
+    """In whatever order; where the index does not say which row is meant, it is refused, not taken by position."""
+    shuffled = data["time"].sample(frac=1.0, random_state=1)
+    pd.testing.assert_series_equal(times(fit, shuffled), data["time"], check_names=False)
+    pd.testing.assert_series_equal(
+        times(fit, shuffled.to_numpy()), shuffled.reset_index(drop=True), check_names=False
+    )
+    elsewhere = shuffled.set_axis([f"r{i}" for i in range(len(data))])  # shares nothing with the data
+    pd.testing.assert_series_equal(times(fit, elsewhere), shuffled.reset_index(drop=True), check_names=False)
+    with pytest.raises(
+        DataError, match=r"^The index of time= has only 18 of the 19 rows used, .* time\.to_numpy\(\)"
+    ):
+        fit.lfo(data["time"].set_axis(range(1, len(data) + 1)))
+    with pytest.raises(DataError, match=r"^The index of time= names some rows twice"):
+        fit.lfo(data["time"].set_axis([0, *range(len(data) - 1)]))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["dates", "list of dates", "frame", "categories", "stamps", "objects"],
+)
+def test_times_come_in_many_kinds(fit, data, kind):
+    day = [datetime.date(2024, 1, 1 + time) for time in data["time"]]
+    ordered = pd.Categorical(data["time"].map(str), ordered=True)
+    given = {
+        "dates": pd.Series(day),
+        "list of dates": day,
+        "frame": data[["time"]],
+        "categories": ordered,
+        "stamps": pd.DatetimeIndex(day),
+        "objects": data["time"].astype(object),
+    }[kind]
+    start = {"frame": 2, "categories": "2", "objects": 2}.get(kind, datetime.date(2024, 1, 3))
+    future, known = cut(times(fit, given), start), cut(data["time"], 2)
+    np.testing.assert_array_equal(future.codes, known.codes)
+    np.testing.assert_array_equal(future.cuts, known.cuts)
+
+
+def test_a_start_may_be_a_date_or_an_unused_category():
+    months = pd.Series(pd.period_range("2024-01", periods=6, freq="M"))
+    zone = pd.Series(pd.date_range("2024-01-01", periods=6, tz="Europe/Berlin"))
+    assert cut(months, datetime.date(2024, 4, 20)).cuts.tolist() == [3, 4]
+    assert cut(zone, datetime.date(2024, 1, 4)).cuts.tolist() == [3, 4]
+    grades = pd.Series(pd.Categorical(["a", "c", "d"], ["a", "b", "c", "d"], ordered=True))
+    assert cut(grades, "b").cuts.tolist() == [1]
+
+
+def test_slow_rows_show_a_bar(fits, fit, monkeypatch):
+    shown = []
+
+    @contextmanager
+    def bar(title, total, show=None):
+        done = []
+        yield done.append
+        shown.append((title, total, sum(done), show))
+
+    monkeypatch.setattr(leave_future_out, "bar", bar)
+    fits["ar1"].lfo(start=6, progress=True, refit=False)
+    assert shown[0] == ("leave-future-out, 4 future rows", 4, 4, True)
+    shown.clear()
+    fit.lfo(fits["ar1"].specification.data["time"], start=6, progress=True, refit=False)
+    assert not any(show for *_, show in shown)  # these are fast
+
+
 # --- refusals ----------------------------------------------------------------------------------------
 
 
@@ -295,6 +379,15 @@ def test_what_is_no_time_is_refused(fit, data):
         fit.lfo(data["time"], start=7)
     with pytest.raises(ValueError, match=r"horizon must be a whole number"):
         fit.lfo(data["time"], horizon=0)
+    for start in ("5", np.nan, [2, 5], pd.Timestamp("2024-01-01")):
+        with pytest.raises(ValueError, match=r"^start must be a time like those of the rows, such as 0, not"):
+            fit.lfo(data["time"], start=start)
+    with pytest.raises(ValueError, match=r"^start must be a time like .* such as '0', not 5"):
+        fit.lfo(pd.Categorical(data["time"].map(str), ordered=True), start=5)
+    with pytest.raises(ValueError, match=r"^k_threshold must be a number .* not 'a'"):
+        fit.lfo(data["time"], k_threshold="a")
+    with pytest.raises(ValueError, match=r"needs one time for each of the 19 rows used, not 2 dimensions"):
+        fit.lfo(data[["time", "x"]])
 
 
 def test_rows_that_do_not_determine_a_flat_coefficient_are_refused(data):
@@ -341,6 +434,39 @@ def test_different_futures_are_not_compared(fits, fit, data):
         ar1.reloo(one)
 
 
+@pytest.mark.parametrize("joint", [False, True], ids=["row by row", "joint"])
+def test_futures_of_other_times_are_not_compared(fit, data, joint):
+    """The same cuts, as many scores, other rows."""
+    other = data["time"].sample(frac=1.0, random_state=1).to_numpy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ParetoWarning)
+        scores = {
+            name: fit.lfo(time, start=5, joint=joint, refit=False)
+            for name, time in {"a": data["time"], "b": other}.items()
+        }
+    np.testing.assert_array_equal(scores["a"].cuts, scores["b"].cuts)
+    with pytest.raises(HierbayesError, match=r"'a' and 'b' cannot be compared: their rows have different times"):
+        hb.compare(scores)
+
+
+def test_the_order_of_times_known_from_the_start_does_not_matter(fit, data):
+    """Rows up to the first cut are known, whatever their times."""
+    merged = data["time"].where(data["time"] > 2, 2)
+    one, other = fit.lfo(data["time"], start=5, joint=True), fit.lfo(merged, start=5, joint=True)
+    np.testing.assert_array_equal(one.times, other.times)
+    np.testing.assert_allclose(one.elpd_i, other.elpd_i, rtol=0, atol=1e-9)
+
+
+def test_rows_that_were_dropped_are_no_obstacle_to_a_comparison(data):
+    """The times of AR(1) residuals belong to the rows used, not to their labels."""
+    holes = data.assign(y=data["y"].where(data.index != 3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", HierbayesWarning)  # few draws will do
+        model = hb.Model("y ~ 1 + (1 | g)", holes, residual="ar1(time | g)")
+        fit = model.fit(draws=200, chains=2, seed=1, progress=False)
+        assert _future({"ar1": fit})["ar1"].elpd == fit.lfo(holes["time"]).elpd
+
+
 def test_other_families_say_what_they_lack():
     made = object.__new__(hb.FamilyFit)
     with pytest.raises(AttributeError, match=r"lfo\(\) needs a Gaussian response with identity link$"):
@@ -376,7 +502,7 @@ def posteriors(arma):
     """Random intercepts of the ARMA clusters, without and with AR(1) residuals."""
     residuals = {"independent": None, "ar1": "ar1(time | cluster)"}
     return {
-        name: hb.Model("value ~ 1 + (1 | cluster)", arma, residual=residual).fit(seed=1, progress=False)
+        name: hb.Model("value ~ 1 + (1 | cluster)", arma, residual=residual).fit(chains=2, seed=1, progress=False)
         for name, residual in residuals.items()
     }
 

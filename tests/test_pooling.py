@@ -368,6 +368,35 @@ def test_predictors_that_go_together_within_groups_are_not_told_apart():
     assert np.isfinite(table.loc["complete pooling", "estimate"])
 
 
+@pytest.mark.parametrize("formula", ["y ~ within(x, g) + between(x, g) + (1 | g)", "y ~ xc + (1 | g)"])
+@pytest.mark.parametrize("shift", [0.0, 3.0])
+def test_means_of_a_predictor_centred_within_groups_are_not_divided_by_their_rounding(formula, shift):
+    data = study()
+    data["xc"] = data["x"] - data.groupby("g")["x"].transform("mean") + shift
+    table = ladder(hb.Model(formula, data), "xc" if "xc" in formula else "within(x, g)")
+    assert np.isnan(table.loc["aggregation", "estimate"])
+    assert table.loc["aggregation", "note"].endswith("is the same in every group of g")
+    if "between" in formula:  # the other part is that of the means
+        between = ladder(hb.Model(formula, data), "between(x, g)").loc["aggregation"]
+        means = data.groupby("g")[["y", "x"]].mean()
+        b, se, *_ = regress(means["y"].to_numpy(), [np.ones(12), means["x"] - 2000])
+        assert_allclose(between[["estimate", "std_error"]].astype(float), [b[1], se[1]], rtol=1e-7)
+
+
+def test_names_with_spaces_are_quoted():
+    data = study()
+    plain = ladder(hb.Model("y ~ x + (x | g)", data))
+    odd = data.rename(columns={"x": "my x", "g": "my g"})
+    table = ladder(hb.Model("y ~ `my x` + (`my x` | `my g`)", odd))
+    assert_allclose(table[FIGURES], plain[FIGURES])
+    for name, formula in table["formula"].items():
+        if name not in ("aggregation", "two-stage"):
+            hb.Model(formula if "|" in formula else f"{formula} + (1 | `my g`)", odd)
+            assert formula == plain.loc[name, "formula"].replace("x", "`my x`").replace("g", "`my g`")
+    slopes = ladder(hb.Model("y ~ `my x` + (1 | `my g`)", odd)).loc["REML, random intercept + slope"]
+    assert_allclose(slopes[FIGURES].astype(float), plain.loc[slopes.name, FIGURES].astype(float), rtol=1e-6)
+
+
 def test_too_few_means_say_so():
     data = study(groups=3)
     table = ladder(hb.Model("y ~ x + z + f + (1 | g)", data), "x")

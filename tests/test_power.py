@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -366,6 +367,8 @@ def test_failures_are_counted_apart():
     assert row["type_s"] == 0.5
     assert row["exaggeration"] == pytest.approx(1.5)
     assert row["width"] == pytest.approx(2.0)
+    half = st.t.ppf(0.975, 2) * 0.5 / np.sqrt(3)  # widths 1.5, 2 and 2.5
+    assert (row["width_low"], row["width_high"]) == pytest.approx((2.0 - half, 2.0 + half))
     assert row["bias"] == pytest.approx(-0.5 / 3 - 1)
 
 
@@ -480,11 +483,164 @@ def test_the_interval_of_a_needed_size_covers():
         ({"priors": {}}, "goes with method='posterior'"),
         ({"groups": 1}, "one level"),
         ({"rows": 1}, "as many levels as there are rows"),
+        ({"effects": 0.3}, "effects= says by name"),
+        ({"sds": [0.5]}, "sds= says by name"),
+        ({"between": [0, 1]}, "between= says by name"),
+        ({"alpha": "0.05"}, "alpha is between"),
+        ({"seed": -1}, "seed must be a whole number"),
+        ({"seed": "a"}, "seed must be a whole number"),
+        ({"seed": 1.5}, "seed must be a whole number"),
+        ({"groups": 3, "rows": (5, 6, 7, 8)}, "sizes of 4 groups, but there are 3"),
+        ({"within": {"X": st.norm(), "y": st.norm()}}, "'y' is the name of two columns"),
+        ({"within": {"X": st.norm(), "subject": st.norm()}}, "'subject' is the name of two columns"),
+        ({"between": {"X": st.norm()}}, "'X' is the name of two columns"),
+        ({"sds": {"subject": st.norm(0.5, 0.1)}}, "drawn from -inf to inf, .*halfnorm"),
+        ({"sigma": st.norm(1, 0.1)}, "sigma is drawn from -inf"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_a_sentence(changes, says):
     with pytest.raises(ValueError, match=says):
         hb.power("y ~ X + (1 | subject)", **{"simulations": 2, **TUTORIAL, **changes})
+
+
+def three_effects():
+    rng = np.random.default_rng(25)
+    data = pd.DataFrame({"s": np.repeat(range(30), 8), "a": rng.normal(size=240), "b": rng.normal(size=240)})
+    together = np.linalg.cholesky(0.8 + 0.2 * np.eye(3))
+    effects = (rng.normal(size=(30, 3)) @ together.T)[data["s"]]
+    noise = 0.5 * rng.normal(size=240)
+    return data.assign(y=effects[:, 0] + effects[:, 1] * data["a"] + effects[:, 2] * data["b"] + noise)
+
+
+def test_correlations_that_contradict_those_of_a_fit_are_refused():
+    reml = hb.Model("y ~ a + b + (a + b | s)", three_effects()).reml()
+    with pytest.raises(ValueError, match="contradict each other"):
+        hb.power(reml, test="a", correlations={"s": {("a", "b"): -0.9}}, simulations=2, seed=25)
+
+
+def test_drawn_parameters_that_cannot_be_are_failures():
+    found = hb.power("y ~ a + b + (a + b | s)", data=three_effects(), test="a", sigma=1, simulations=60, seed=26,
+                     sds={"s": {"Intercept": 1, "a": 1, "b": 1}}, effects={"a": 0.3},
+                     correlations={"s": {("Intercept", "a"): 0.9, ("Intercept", "b"): 0.9,
+                                         ("a", "b"): st.uniform(-1, 2)}})  # fmt: skip
+    # the correlation of a and b is at least 2 * 0.9² - 1
+    assert near(found.table["failed"][0] / 60, (0.62 + 1.0) / 2.0, 60)
+    assert found.failures["failure"].str.contains("contradict each other").all()
+
+    class Anywhere:
+        """A distribution that does not say where it is."""
+
+        def rvs(self, size, random_state):
+            return random_state.normal(0.1, 1.0, size)
+
+    found = hb.power("y ~ X + (1 | subject)", simulations=40, **{**TUTORIAL, "sds": {"subject": Anywhere()}})
+    assert 5 < found.table["failed"][0] < 35
+    assert found.failures["failure"].str.match(r"The sd\(Intercept\) of subject that was drawn is -").all()
+
+
+def test_drawn_predictors_with_missing_values_are_failures():
+    def holes(rng, n):
+        return np.where(rng.random(n) < 0.004, np.nan, rng.standard_normal(n))
+
+    found = hb.power("y ~ X + (1 | subject)", simulations=40, **{**TUTORIAL, "within": {"X": holes}, "seed": 3})
+    plan = found.plans[0]
+    lost = [k for k in range(40) if np.isnan(plan.grid.draw(plan._stream(k))["X"]).any()]
+    assert 0 < len(lost) == found.table["failed"][0]
+    assert found.failures["failure"].tolist() == ["The study drawn has missing values in X."]
+
+
+def test_what_is_said_of_a_failure_does_not_depend_on_the_chunk():
+    def category(rng, n):
+        return rng.choice(list("abcd"), n, p=[0.68, 0.28, 0.02, 0.02])
+
+    found = hb.power("y ~ X + g + (1 | subject)", test="X", simulations=30,
+                     **{**TUTORIAL, "within": {"X": st.norm(), "g": category}})  # fmt: skip
+    campaign = Campaign(found.plans, found.judges, 30)
+    together = [verdict.failure for _, verdict in campaign.carry(range(30))]
+    assert together == [campaign.carry([number])[0][1].failure for number in range(30)]
+    said = [failure for failure in together if failure]
+    assert 0 < len(said) < 30
+    assert all("does not have the coefficients planned" in failure for failure in said)
+
+
+def test_predictors_of_the_inner_of_nested_groups_differ_between_all_of_them():
+    found = hb.power("y ~ x + (1 | school/cls)", sds={"school": 0.5, "school:cls": 0.5}, sigma=1,
+                     groups={"school": 6, "cls": 3}, rows=4, between={"cls": {"x": st.norm()}}, simulations=1,
+                     seed=27)  # fmt: skip
+    assert found.data(0)["x"].nunique() == 18
+
+
+def test_arms_between_groups_stay_in_proportion():
+    rng = np.random.default_rng(28)
+    arm = np.repeat(["high", "low", "none"], [7, 10, 10])
+    data = pd.DataFrame({"g": np.repeat(np.arange(27), 3), "arm": np.repeat(arm, 3), "x": rng.normal(size=81)})
+    for wanted, counts in ((54, (14, 20, 20)), (40, (10, 15, 15)), (9, (2, 4, 3))):
+        arms = extended(data, [["g"]], {"g": wanted}, None).drop_duplicates("g")["arm"].value_counts()
+        assert np.abs(arms[["high", "low", "none"]].to_numpy() - counts).max() <= 1
+    reml = hb.Model(
+        "y ~ arm + (1 | g)", data.assign(y=rng.normal(size=81) + np.repeat(rng.normal(size=27), 3))
+    ).reml()
+    with pytest.raises(hb.DataError, match=r"other coefficients, in arm\[none\]|arm\[low\]|arm\[high\]"):
+        hb.power(reml, groups=2, simulations=1, seed=28)
+
+
+def test_group_means_of_a_fit_are_those_of_the_rows_planned(sleepstudy):
+    short = sleepstudy["Subject"].isin(sleepstudy["Subject"].unique()[:6]) & (sleepstudy["Days"] > 5)
+    formula = "Reaction ~ within(Days, Subject) + (1 | Subject)"
+    found = hb.power(hb.Model(formula, sleepstudy[~short]).reml(), rows=5, simulations=1, seed=29)
+    fitted = hb.Model(formula, found.data(0)).reml().tidy().set_index("term").loc["within(Days, Subject)"]
+    assert found.simulations["std_error"][0] == pytest.approx(fitted["std_error"], rel=1e-6)
+
+
+def test_series_of_residuals_are_groups_too(sleepstudy):
+    series = sleepstudy.assign(part=lambda d: d["Subject"].astype(str) + "-" + (d["Days"] // 5).astype(str))
+    reml = hb.Model("Reaction ~ Days + (1 | Subject)", series, residual="ar1(Days | part)").reml()
+    found = hb.power(reml, groups=20, simulations=1, seed=30)
+    assert found.data(0)["part"].nunique() == 40
+    with pytest.raises(ValueError, match="more than the 5 rows of the shortest time series"):
+        hb.power(reml, rows=6, simulations=1, seed=30)
+
+
+@pytest.mark.parametrize(
+    ("groups", "effect", "sd", "sigma", "rows"),
+    [(40, 0.66, 0.5, 2, [2, 5, 40]), (40, 0.55, 0.5, 1.5, [2, 4, 8, 16, 32]), (60, 0.6, 0.6, 2, [2, 10, 50])],
+)
+def test_rows_that_are_needed_between_groups_that_differ(groups, effect, sd, sigma, rows):
+    def exact(size):
+        return t_power(effect, np.sqrt((sd**2 + sigma**2 / size) * 4 / groups), groups - 2)
+
+    true = next(size for size in range(2, 100) if exact(size) >= 0.8)
+    table = pd.DataFrame({"rows": rows, "power": [exact(size) for size in rows], "simulations": 1000, "failed": 0})
+    row = sample_sizes(table, ["rows"], 0.8).iloc[0]
+    assert row["needed"] == true
+    assert row["conf_low"] < true < row["conf_high"]
+    assert row["note"] == ""
+
+
+def test_rows_of_a_power_that_rises_faster_are_read_between_two_designs():
+    table = pd.DataFrame({"rows": [10, 20, 30], "power": [0.2, 0.5, 0.97], "simulations": 1000, "failed": 0})
+    row = sample_sizes(table, ["rows"], 0.8).iloc[0]
+    assert 20 < row["needed"] < 30
+    assert "does not fit" in row["note"]
+
+
+def test_what_cannot_be_sent_to_processes_is_said():
+    lock = threading.Lock()
+
+    def locked(rng, n):
+        with lock:
+            return rng.standard_normal(n)
+
+    arguments = {**TUTORIAL, "within": {"X": locked}}
+    with pytest.raises(hb.HierbayesError, match=r"cannot be sent to other processes \(.*lock"):
+        hb.power("y ~ X + (1 | subject)", simulations=20, cores=np.int64(2), **arguments)
+
+
+def test_rows_of_a_study_that_is_none_are_refused(tutorial):
+    with pytest.raises(ValueError, match="point=4 is no row of the table"):
+        tutorial.data(1, 4)
+    with pytest.raises(ValueError, match="number must be a whole number"):
+        tutorial.data(-1)
 
 
 def test_what_cannot_be_planned_is_refused(sleepstudy):
@@ -569,3 +725,12 @@ def test_the_figure_has_a_curve_a_band_and_the_failures():
     assert power_figure(table, over="n", target=None).axes[0].get_xlabel() == "n"
     with pytest.raises(ValueError, match="one of 'groups', 'rows', 'n'"):
         power_figure(table, over="cost")
+
+
+def test_the_figure_takes_what_power_gave_and_sizes_in_words(tutorial):
+    from hierbayes.plots import power_figure
+
+    assert power_figure(replace(tutorial, target="assurance")).axes[0].get_ylabel() == "assurance"
+    found = hb.power("y ~ X + (1 | subject)", simulations=4, **{**TUTORIAL, "rows": [(2, 8), 5]})
+    axes = power_figure(found, over="rows").axes[0]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["2, 8", "5"]

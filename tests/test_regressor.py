@@ -77,7 +77,7 @@ def test_cross_val_score_with_group_k_fold(rows):
 def test_it_predicts_what_cross_validate_does(rows):
     X, y = rows
     found = hb.cross_validate(hb.Model(FORMULA, X.assign(Reaction=y)), {}, bayes=False, k=4, seed=2)
-    made = found.predictions[found.predictions["predictor"] == "REML"]
+    made = found.predictions[found.predictions["method"] == "REML"]
     for scheme, of_scheme in made.groupby("scheme"):
         fold = of_scheme["fold"].to_numpy()
         splits = [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(4)]
@@ -133,6 +133,34 @@ def test_right_side_alone_and_names_of_the_response(rows):
         hb.MixedRegressor("log(Reaction) ~ Days + (Days | Subject)").fit(X, y)
     logs = TransformedTargetRegressor(hb.MixedRegressor("Days + (1 | Subject)"), func=np.log, inverse_func=np.exp)
     assert logs.fit(X, y).score(X, y) > 0.6
+
+
+@pytest.mark.parametrize("name", ["Days", "Subject", "w"])
+def test_a_response_named_like_something_in_the_formula(rows, name):
+    X, y = rows
+    weighted = X.assign(w=np.linspace(0.5, 2.0, len(X)))
+    expected = hb.MixedRegressor("Days + (1 | Subject)", weights="w").fit(weighted, y)
+    regressor = hb.MixedRegressor("Days + (1 | Subject)", weights="w").fit(weighted, y.rename(name))
+    assert regressor.model_.design.response == f"{name}_"
+    assert_allclose(regressor.predict(weighted), expected.predict(weighted), rtol=EXACT)
+
+
+def test_an_unnamed_response_leaves_a_predictor_y_alone(rows):
+    X, y = rows
+    renamed = X.rename(columns={"Days": "y"})
+    mean = hb.MixedRegressor("y + (y | Subject)").fit(renamed, y.to_numpy()).predict(renamed)
+    assert_allclose(mean, hb.MixedRegressor(FORMULA).fit(X, y).predict(X), rtol=EXACT)
+
+
+def test_the_deviation_of_a_response_of_0_and_1_is_that_of_its_mean():
+    rng = np.random.default_rng(6)
+    data = pd.DataFrame({"g": np.repeat(np.arange(15), 8), "x": rng.normal(size=120)})
+    y = rng.binomial(1, 1 / (1 + np.exp(-data["x"] - rng.normal(size=15)[data["g"]])))
+    new = pd.DataFrame({"g": [0, 99], "x": [0.5, 1.5]})
+    found = [hb.MixedRegressor("x + (1 | g)", "ml", family="bernoulli", seed=seed).fit(data, y) for seed in (0, 1)]
+    (mean, sd), (_, again) = (each.predict(new, return_std=True) for each in found)
+    assert_allclose(sd, np.sqrt(mean * (1 - mean)), rtol=EXACT)
+    assert_allclose(sd, again, rtol=0)
 
 
 def test_pipeline_keeps_the_names(rows):

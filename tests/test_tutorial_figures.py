@@ -13,7 +13,8 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import stats
 
 import hierbayes as hb
 from hierbayes.estimates import Estimate
@@ -182,13 +183,22 @@ def treatment_coded(score, interaction: bool):
     return [found.combination(row) for row in np.eye(X.shape[1])], found
 
 
+def test_what_the_ancova_is_fitted_to(score):
+    """The ten rows that are printed. A model must have a random effect; here only the fixed ones are looked at."""
+    design = hb.Model("score ~ classroom + edu + (1 | classroom)", score).design
+    # patsy writes the levels as [T.c1]
+    assert list(design.fixed.columns) == ["Intercept", "classroom[c1]", "classroom[c2]", "edu"]
+    assert_array_equal(design.fixed.head(10), [[1, 0, 0, edu] for edu in (2, 10, 3, 5, 6, 6, 3, 0, 6, 9)])
+    assert design.response == "score"
+    check(design.y[:5], "7.20435162", "7.96308267", "8.38313712", "7.21304665", "8.37963003")
+    check(design.y[5:10], "6.40552793", "8.03417677", "6.67164168", "7.8268605", "8.06401823")
+
+
 def test_ancova_with_intercepts(score, table):
     coefficients, found = treatment_coded(score, interaction=False)
     check([c.estimate for c in coefficients], "6.965429", "2.577854", "6.129755", "0.130717")
     statistics = [c.estimate / c.std_error for c in coefficients]
     check(statistics, "24.474487", "8.736851", "20.620005", "3.441072")
-    from scipy import stats
-
     p_values = 2 * stats.t.sf(np.abs(statistics), found.df)
     check(p_values, "1.377577e-31", "4.815552e-12", "7.876446e-28", "1.102091e-03")
     assert_allclose(coefficients[3].estimate, table.loc["no pooling, intercepts", "estimate"], rtol=1e-12)
@@ -215,6 +225,15 @@ def test_slopes_within_classrooms(models):
 # --- mixed models
 
 
+@pytest.mark.parametrize("effects", ["1", "edu"])
+def test_sizes_of_groups(models, effects):
+    """Of both summaries: 60 rows, 3 groups, the smallest, the largest, and their mean."""
+    (factor,) = models[effects].design.factors
+    sizes = np.bincount(factor.codes)
+    assert (models[effects].design.n, len(factor.levels), sizes.min(), sizes.max()) == (60, 3, 20, 20)
+    check(sizes.mean(), "20.0")
+
+
 def test_random_intercept(models):
     reml = estimate_of(models["1"])
     check([reml.sigma**2, reml.loglik], "0.8693", "-88.8676")
@@ -223,6 +242,7 @@ def test_random_intercept(models):
     error = observed_std_errors(reml)
     z = reml.fixef.to_numpy() / error
     check([*error, *z], "1.789", "0.038", "5.514", "3.453")
+    check(2.0 * stats.norm.sf(np.abs(z)), "0.000", "0.001")
     reach = 1.959963984540054 * error
     check([reml.fixef - reach, reml.fixef + reach], "6.359", "0.057", "13.372", "0.206")
 
@@ -247,7 +267,9 @@ def test_random_slope(models):
     check(reml.fixef, "9.900", "0.127")
     error = observed_std_errors(reml)
     check(error, "1.913", "0.046")  # published 1.912, 0.046
-    check(reml.fixef.to_numpy() / error, "5.175", "2.757")  # published 5.177, 2.757
+    z = reml.fixef.to_numpy() / error
+    check(z, "5.175", "2.757")  # published 5.177, 2.757
+    check(2.0 * stats.norm.sf(np.abs(z)), "0.000", "0.006")
     reach = 1.959963984540054 * error
     check([reml.fixef - reach, reml.fixef + reach], "6.150", "0.037", "13.649", "0.218")  # published 6.152 and 13.647
     vcov = reml.varcorr.set_index(["term", "term2"], drop=False)["vcov"]

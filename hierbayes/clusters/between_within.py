@@ -6,17 +6,20 @@ is correlated with the predictor (Mundlak 1978, Econometrica 46, 69). Put apart,
 
     y = β_W (x_ij - x̄_j) + β_B x̄_j + …,
 
-β_W is the slope within groups whatever the groups are, by balanced data exactly that of least squares with group
-dummies, and β_B - β_W is the contextual effect: ``reml.contrast({"between(x, g)": 1, "within(x, g)": -1})`` (Snijders
-& Bosker 2012, section 4.6; Bell & Jones 2015, Political Science Research and Methods 3, 133).
+β_W is the slope within groups whatever the groups are. With one random intercept, and all that varies within groups
+split, it is exactly that of least squares with group dummies, for unbalanced data too; not with ``weights=``, as x̄_j
+is a plain mean (`hierbayes.hausman` has the weighted one). And β_B - β_W is the contextual effect:
+``reml.contrast({"between(x, g)": 1, "within(x, g)": -1})`` (Snijders & Bosker 2012, section 4.6; Bell & Jones 2015,
+Political Science Research and Methods 3, 133).
 
 Categories are split indicator by indicator, products of variables as one variable, and a random slope of a split
-predictor over that factor becomes one of its within part.
+predictor over that factor becomes one of its within part. Where an indicator of every category stands in place of an
+intercept, their within parts add up to zero: the model gets the intercept, and all but the first are split.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,12 +28,14 @@ from hierbayes.design import Block, Component, Design, Factor, Term
 from hierbayes.errors import DataError, HierbayesError, PriorError
 from hierbayes.model import Model
 from hierbayes.specification import specify
+from hierbayes.spelling import spelled
+from hierbayes.variation import varies
 
 if TYPE_CHECKING:
     import pandas as pd
 
-VARIES = 1e-10
-"""A column varies within groups if more than this share of its sum of squares is within."""
+SPELLED = (str, bool, int, float)
+"""Values that a formula can hold."""
 
 
 def between_within(model: Model, group: str | None = None, priors: Mapping[str, Any] | None = None) -> Model:
@@ -85,12 +90,13 @@ def between_within(model: Model, group: str | None = None, priors: Mapping[str, 
                 f"The prior of {name!r} has no term in the between-within model; make the model without it, and give "
                 f"priors={{'within({name}, {factor.name})': …}} here."
             )
-    parts = ["1" if design.intercept is not None or design.family.ordinal else "0"]
+    instead = [name for name, pairs in split.items() if len(pairs) < len(_labels(design.terms, name))]
+    parts = ["1" if design.intercept is not None or design.family.ordinal or instead else "0"]
     for term in design.terms:
         if term.name != "Intercept":
             pairs = split.get(term.name)
-            parts += [spelled(term.name, s.data)] if pairs is None else [text for pair in pairs for text in pair]
-    parts += _offsets(s.parsed.description)
+            parts += [spelled(term.name, s.data)] if pairs is None else [x for pair in pairs.values() for x in pair]
+    parts += [spelled(name, s.data) for name in _offsets(s.parsed.description)]
     parts += [_written(block, split if block.factor.name == factor.name else {}, s.data) for block in design.blocks]
     made = specify(
         f"{s.parsed.left} ~ {' + '.join(parts)}",
@@ -129,29 +135,11 @@ def factor_of(design: Design, group: str | None) -> Factor:
         raise DataError(f"{str(error)[0].upper()}{str(error)[1:]}") from None
 
 
-def varies(columns: np.ndarray, factor: Factor) -> tuple[np.ndarray, np.ndarray]:
-    """Whether each column varies within groups, and whether its means vary between them.
+def split_terms(design: Design, factor: Factor, data: pd.DataFrame) -> dict[str, dict[str, tuple[str, str]]]:
+    """Within and between part of every column of every term that has both: by the name of the term, by its labels.
 
-    Parameters
-    ----------
-    columns : (n, k) array
-    factor : Factor
-
-    Returns
-    -------
-    within, between : (k,) bool arrays
+    The first column is left out of those that add up to an intercept, which then takes its place.
     """
-    sizes = np.bincount(factor.codes, minlength=len(factor.levels))
-    sums = np.stack([np.bincount(factor.codes, column, len(factor.levels)) for column in columns.T], axis=1)
-    means = (sums / np.maximum(sizes, 1)[:, None])[factor.codes]
-    size = (columns**2).sum(axis=0)
-    inside = ((columns - means) ** 2).sum(axis=0)
-    outside = ((means - columns.mean(axis=0)) ** 2).sum(axis=0)
-    return inside > VARIES * size, outside > VARIES * size
-
-
-def split_terms(design: Design, factor: Factor, data: pd.DataFrame) -> dict[str, list[tuple[str, str]]]:
-    """Within and between part of every column of every term that has both, by the name of the term."""
     by = ", ".join(spelled(name, data) for name in factor.name.split(":"))
     found, at = {}, 0
     for term in design.terms:
@@ -159,7 +147,13 @@ def split_terms(design: Design, factor: Factor, data: pd.DataFrame) -> dict[str,
         at = where.stop
         within, between = varies(design.X[:, where], factor)
         if term.components and (within & between).any():
-            found[term.name] = [(f"within({x}, {by})", f"between({x}, {by})") for x in _variables(term, data)]
+            pairs = {
+                label: (f"within({x}, {by})", f"between({x}, {by})")
+                for label, x in zip(term.labels, _variables(term, data), strict=True)
+            }
+            if _sums_to_one(term):
+                del pairs[term.labels[0]]
+            found[term.name] = pairs
     return found
 
 
@@ -188,8 +182,14 @@ def _expressions(component: Component, term: Term, data: pd.DataFrame) -> list[s
         )
     values = {str(value): getattr(value, "item", lambda value=value: value)() for value in data[name].unique()}
     labels = [label[label.index("[") + 1 : -1] for label in component.labels]
+    odd = next((value for value in values.values() if not isinstance(value, SPELLED)), None)
+    if odd is not None:
+        raise HierbayesError(
+            f"The categories of {name!r} are of type {type(odd).__name__}, which a formula cannot hold, so they "
+            f"cannot be split; make them text: data[{name!r}].astype(str)."
+        )
     indicators = [f"{spelled(name, data)} == {values[label]!r}" for label in labels]
-    return indicators if len(term.components) == 1 else [f"({each})" for each in indicators]
+    return indicators if len(term.components) == 1 else [f"I({each})" for each in indicators]
 
 
 def _offsets(description: Any) -> list[str]:
@@ -197,24 +197,31 @@ def _offsets(description: Any) -> list[str]:
     return [term.name for term in description.common_terms if term.name.startswith("offset(")]
 
 
-def spelled(name: str, data: pd.DataFrame) -> str:
-    """A term or a factor as a formula spells it: columns whose names are no identifiers in backticks.
+def _written(block: Block, split: Mapping[str, Mapping[str, tuple[str, str]]], data: pd.DataFrame) -> str:
+    """A random effect as a formula spells it, with the within parts of what is split.
 
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> spelled("dose:my group", pd.DataFrame(columns=["dose", "my group"]))
-    'dose:`my group`'
+    A term that is coded otherwise than the fixed one stays whole, but for an effect of every category, correlated:
+    it is that of an intercept and of all categories but one.
     """
-    parts = [name] if name in data.columns else name.split(":")
-    return ":".join(f"`{part}`" if part in data.columns and not part.isidentifier() else part for part in parts)
-
-
-def _written(block: Block, split: Mapping[str, list[tuple[str, str]]], data: pd.DataFrame) -> str:
-    """A random effect as a formula spells it, with the within parts of what is split."""
-    effects = []
+    effects: list[str] = []
     for term in block.terms:
-        effects += [pair[0] for pair in split[term.name]] if term.name in split else [spelled(term.name, data)]
+        pairs = split.get(term.name, {})
+        if pairs and tuple(pairs) == term.labels:
+            effects += [within for within, _ in pairs.values()]
+        elif pairs and block.correlated and tuple(pairs) == term.labels[1:] and _sums_to_one(term):
+            effects += ["1", *(within for within, _ in pairs.values())]
+        else:
+            effects.append(spelled(term.name, data))
     if "1" not in effects:
         effects.insert(0, "0")
     return f"({' + '.join(effects)} {'|' if block.correlated else '||'} {spelled(block.factor.name, data)})"
+
+
+def _sums_to_one(term: Term) -> bool:
+    """Whether the columns are indicators of every category."""
+    return all(part.coding is not None and (part.coding.sum(axis=1) == 1.0).all() for part in term.components)
+
+
+def _labels(terms: Iterable[Term], name: str) -> tuple[str, ...]:
+    """Of the columns of a term."""
+    return next(term.labels for term in terms if term.name == name)

@@ -2,11 +2,12 @@ r"""Sensitivity to responses that are missing not at random: pattern-mixture del
 
 A likelihood of the rows that have a response is right if responses are missing at random. To see what an answer owes
 to that, responses are imputed from the fitted model (`hierbayes.clusters.imputation`), those of the missing rows are
-shifted by δ, the completed data are fitted and combined by Rubin's rules (Rubin 1977, Journal of the American
-Statistical Association 72, 538; Carpenter & Kenward 2013, Multiple Imputation and its Application, chapter 10). At δ
-= 0 the answer is that of the rows that were observed, but for Monte Carlo error. The degrees of freedom of complete
-data are taken as Satterthwaite's of the observed rows, somewhat fewer. All δ share the same draws, so that
-differences between them have next to none.
+shifted by δ residual standard deviations (each row by its own, σ/√w_i, with weights or known standard errors), the
+completed data are fitted and combined by Rubin's rules (Rubin 1977, Journal of the American Statistical
+Association 72, 538; Carpenter & Kenward 2013, Multiple Imputation and its Application, chapter 10). At δ = 0 the
+answer is that of the rows that were observed, but for Monte Carlo error. The degrees of freedom of complete data are
+taken as Satterthwaite's of the observed rows, somewhat fewer. All δ share the same draws, so that differences between
+them have next to none.
 
 The tipping point is the δ nearest to zero at which an interval begins, or ceases, to contain zero: linear
 interpolation between the δ of the table of that end of the interval which crosses.
@@ -43,7 +44,8 @@ class Sensitivity:
     Attributes
     ----------
     table : pandas.DataFrame
-        One row per δ and coefficient: delta (in residual sd), shift (in units of the response), term, estimate,
+        One row per δ and coefficient: delta (in residual sd of a row), shift (in units of the response; with weights
+        or known standard errors the mean over the rows shifted, each by delta of its own sd), term, estimate,
         std_error, statistic, df, p_value, conf_low, conf_high, lost (share of the variance due to missing responses)
         and monte_carlo_error of the estimate.
     complete_case : pandas.DataFrame
@@ -88,7 +90,7 @@ def delta_adjustment(
     ----------
     imputed : Imputed
     deltas : sequence of float
-        In residual standard deviations of the fit of the observed rows; zero is added.
+        In residual standard deviations of the row, by the fit of the observed rows; zero is added.
     shifted : (k,) bool array
         Which of the imputed rows are shifted.
     method : {"REML", "ML"}
@@ -104,14 +106,18 @@ def delta_adjustment(
         If fewer than two completed data sets could be fitted.
     """
     checked(conf_level)
-    design, sigma = imputed.design, imputed.complete_case.sigma
+    design = imputed.design
+    sd = np.full(int(imputed.absent.sum()), imputed.complete_case.sigma)
+    if design.weights is not None:
+        sd = sd / np.sqrt(design.weights[imputed.absent])
+    unit = float(sd[shifted].mean())
     refitter = Refitter(design, take_moments(design))
     grid = sorted({0.0, *map(float, deltas)})
     rows, failed = [], imputed.failed
     seen = imputed.complete_case
     observed = coefficient_tests(seen, inference(seen), conf_level)
     for delta in grid:
-        Y = imputed.responses(delta * sigma * shifted)
+        Y = imputed.responses(delta * sd * shifted)
         found = refitter.all(Y, method)
         good = found.converged.to_numpy()
         failed += int((~good).sum())
@@ -124,13 +130,13 @@ def delta_adjustment(
             statistic = pooled.estimate / pooled.std_error
             numbers = (pooled.std_error, statistic, pooled.df, pooled.p_value, *pooled.interval(conf_level))
             rows.append(
-                (delta, delta * sigma, label, pooled.estimate, *numbers, pooled.lost, pooled.monte_carlo_error)
+                (delta, delta * unit, label, pooled.estimate, *numbers, pooled.lost, pooled.monte_carlo_error)
             )
     table = pd.DataFrame(rows, columns=COLUMNS)
     return Sensitivity(
         table,
         observed,
-        pd.DataFrame([_tipping(part, label, sigma) for label, part in table.groupby("term", sort=False)]),
+        pd.DataFrame([_tipping(part, label, unit) for label, part in table.groupby("term", sort=False)]),
         int(imputed.absent.sum()),
         int(shifted.sum()),
         len(imputed.draws),
@@ -138,15 +144,15 @@ def delta_adjustment(
     )
 
 
-def _tipping(part: pd.DataFrame, label: str, sigma: float) -> dict[str, object]:
+def _tipping(part: pd.DataFrame, label: str, unit: float) -> dict[str, object]:
     """The δ nearest to zero at which zero enters or leaves the interval."""
     delta, low, high = (part[name].to_numpy() for name in ("delta", "conf_low", "conf_high"))
     start = int(np.flatnonzero(delta == 0.0)[0])
-    inside = (low <= 0.0) & (high >= 0.0)
+    side = (low > 0.0).astype(int) - (high < 0.0).astype(int)
     found = []
     for step in (-1, 1):
         k = start
-        while 0 <= k + step < len(delta) and inside[k + step] == inside[start]:
+        while 0 <= k + step < len(delta) and side[k + step] == side[start]:
             k += step
         if not 0 <= k + step < len(delta):
             continue
@@ -157,4 +163,4 @@ def _tipping(part: pd.DataFrame, label: str, sigma: float) -> dict[str, object]:
         ]
         found += crossing or [delta[k + step]]
     nearest = min(found, key=abs, default=np.nan)
-    return {"term": label, "contains_zero": bool(inside[start]), "delta": nearest, "shift": nearest * sigma}
+    return {"term": label, "contains_zero": bool(side[start] == 0), "delta": nearest, "shift": nearest * unit}

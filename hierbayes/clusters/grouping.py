@@ -15,6 +15,7 @@ import pandas as pd
 from hierbayes.clusters.columns import complete_rows
 from hierbayes.errors import DataError
 from hierbayes.groups import group_codes
+from hierbayes.spelling import spelled
 
 NESTED, CROSSED, PARTIAL, SAME = "nested", "crossed", "partially crossed", "same"
 
@@ -107,9 +108,10 @@ def grouping(data: pd.DataFrame, a: str, b: str) -> Grouping:
     relation = SAME if a_in_b and b_in_a else NESTED if a_in_b or b_in_a else CROSSED if present.all() else PARTIAL
     reused = relation == PARTIAL and _running(present)
     sizes = f"{len(levels_b)} levels of {inner}, {len(levels_a)} of {outer}, {int(present.sum())} combinations"
-    crossed, within = f"(1 | {outer}) + (1 | {inner})", f"(1 | {outer}/{inner})"
+    coarse, fine = spelled(outer, data), spelled(inner, data)
+    crossed, within = f"(1 | {coarse}) + (1 | {fine})", f"(1 | {coarse}/{fine})"
     if relation == SAME:
-        formula = f"(1 | {outer})"
+        formula = f"(1 | {coarse})"
         text = f"{a} and {b} make the same groups ({sizes}): one of them is enough, {formula}."
     elif relation == NESTED:
         formula = crossed

@@ -31,7 +31,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from hierbayes.clusters.between_within import factor_of, varies
+from hierbayes.clusters.between_within import factor_of
 from hierbayes.design import Design, Factor, Term
 from hierbayes.errors import DataError, HierbayesError, SingularFit
 from hierbayes.estimates import Estimate
@@ -39,6 +39,7 @@ from hierbayes.inference.contrasts import Df, inference, joint_test
 from hierbayes.marginal import Marginal
 from hierbayes.model import Model
 from hierbayes.reml import maximise
+from hierbayes.variation import varies
 
 COEFFICIENTS = ["term", "fixed", "fixed_se", "random", "random_se", "difference", "std_error", "statistic", "p_value"]
 TESTS = ["test", "statistic", "df", "den_df", "p_value", "note"]

@@ -154,26 +154,52 @@ def _naive(y: np.ndarray, codes: np.ndarray, sizes: np.ndarray) -> tuple[float, 
 
 def _anova(y: np.ndarray, X: np.ndarray, codes: np.ndarray, level: float) -> tuple[float, float, float, float]:
     """Variances between and within, and the interval of ρ."""
-    Z = np.eye(codes.max() + 1)[codes]
     basis = np.linalg.svd(X, full_matrices=False)
     Q = basis[0][:, basis[1] > TINY * basis[1][0]]
-    MZ, My = Z - Q @ (Q.T @ Z), y - Q @ (Q.T @ y)
-    eigenvalues, P = np.linalg.eigh(Z.T @ MZ)
-    kept = eigenvalues > TINY * eigenvalues[-1]
-    lam, s = eigenvalues[kept], P[:, kept].T @ (Z.T @ My)
-    df = len(y) - Q.shape[1] - len(lam)
-    if df < 1 or not len(lam):
+    My = y - Q @ (Q.T @ y)
+    lam, counts, squares = _of_groups(My, Q, codes)
+    r = int(counts.sum())
+    df = len(y) - Q.shape[1] - r
+    if df < 1 or not r:
         raise DataError("Predictors and groups leave no degrees of freedom; take a predictor out.")
-    parts = s**2 / lam
+    parts = squares / lam
     within = (float(My @ My) - parts.sum()) / df
-    between = (parts.mean() - within) / lam.mean()
+    between = (parts.sum() / r - within) / (float(counts @ lam) / r)
 
     def ratio_at(theta: float) -> float:
-        return float((parts / (1.0 + lam * theta)).mean() / within)
+        return float((parts / (1.0 + lam * theta)).sum() / r / within)
 
     tail = 0.5 * (1.0 - level)
-    low, high = (_ratio(ratio_at, stats.f.isf(t, len(lam), df), 1.0 / lam.max()) for t in (tail, 1.0 - tail))
+    low, high = (_ratio(ratio_at, stats.f.isf(t, r, df), 1.0 / lam.max()) for t in (tail, 1.0 - tail))
     return float(between), float(within), low / (1.0 + low), high / (1.0 + high)
+
+
+def _of_groups(My: np.ndarray, Q: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Eigenvalues λ > 0 of ZᵀMZ, of how many each is, and the sum of their s_k².
+
+    With B = ZᵀQ the matrix is diag(n_j) - BBᵀ. Among the groups of one size n every direction that is orthogonal to
+    their rows of B is an eigenvector of n; of each size only the other directions, at most as many as Q has columns,
+    make up the matrix that is decomposed.
+    """
+    sizes, sums = np.bincount(codes), np.bincount(codes, My)
+    B = np.column_stack([np.bincount(codes, q) for q in Q.T])
+    alike, rest, left, right, diagonal = [], [], [], [], []
+    for n in np.unique(sizes):
+        here = sizes == n
+        U = np.linalg.qr(B[here])[0]
+        along = U.T @ sums[here]
+        alike.append((float(n), len(U) - U.shape[1]))
+        rest.append(float(((sums[here] - U @ along) ** 2).sum()))
+        diagonal.append(np.full(U.shape[1], float(n)))
+        left.append(U.T @ B[here])
+        right.append(along)
+    C = np.concatenate(left)
+    eigenvalues, P = np.linalg.eigh(np.diag(np.concatenate(diagonal)) - C @ C.T)
+    lam = np.r_[[n for n, _ in alike], eigenvalues]
+    counts = np.r_[[count for _, count in alike], np.ones(len(eigenvalues), dtype=int)]
+    squares = np.r_[rest, (P.T @ np.concatenate(right)) ** 2]
+    kept = (counts > 0) & (lam > TINY * lam[counts > 0].max())
+    return lam[kept], counts[kept], squares[kept]
 
 
 def _ratio(F: Callable[[float], float], wanted: float, smallest: float) -> float:

@@ -13,10 +13,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 
 from hierbayes.covariance import cholesky, partials
-from hierbayes.design import Design
+from hierbayes.design import Design, Factor
 from hierbayes.estimates import Estimate
+from hierbayes.from_bambi.new_rows import NewRows
 from hierbayes.inference.simulation import assemble, residuals, simulate
 from hierbayes.marginal import Marginal
 from hierbayes.moments import take_moments
@@ -95,3 +97,41 @@ def impute(design: Design, absent: np.ndarray, m: int, seed: int) -> Imputed:
     hidden = replace(design.only(absent), y=np.zeros(int(absent.sum())))
     noise = residuals(hidden, rng.standard_normal((len(kept), hidden.n)), given.sigma, np.zeros(len(kept)))
     return Imputed(design, absent, fit, assemble(hidden, given.fixef, effects, noise), m - len(kept))
+
+
+def with_rows(design: Design, new: NewRows) -> Design:
+    """A design with rows added that have no response, zero in place of it; new levels come after the others.
+
+    Parameters
+    ----------
+    design : Design
+        With independent residuals.
+    new : NewRows
+        Complete, evaluated as the design was: what ``scale(x)`` or ``within(x, g)`` learned of its rows stays.
+
+    Returns
+    -------
+    Design
+    """
+
+    def joined(one: np.ndarray | None, other: np.ndarray | None) -> np.ndarray | None:
+        return None if one is None or other is None else np.concatenate([one, other])
+
+    factors = {}
+    for factor in design.factors:
+        names = pd.Index(factor.levels.astype(str).astype(object))
+        levels = names.append(pd.Index(new.labels[factor.name]).unique().difference(names))
+        codes = np.concatenate([factor.codes, levels.get_indexer(new.labels[factor.name])])
+        factors[factor.name] = Factor(factor.name, codes, levels.to_numpy())
+    return replace(
+        design,
+        y=np.concatenate([design.y, np.zeros(len(new.X))]),
+        X=np.concatenate([design.X, new.X]),
+        blocks=tuple(
+            replace(block, factor=factors[block.factor.name], Z=np.concatenate([block.Z, Z]))
+            for block, Z in zip(design.blocks, new.Z, strict=True)
+        ),
+        offset=joined(design.offset, new.offset),
+        weights=joined(design.weights, new.weights),
+        row_labels=None,
+    )

@@ -20,14 +20,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hierbayes import names
-from hierbayes.clusters.between_within import spelled
+from hierbayes import names, series
 from hierbayes.clusters.delta_adjustment import Sensitivity, delta_adjustment
-from hierbayes.clusters.imputation import impute
+from hierbayes.clusters.imputation import impute, with_rows
 from hierbayes.errors import ConvergenceWarning, DataError, HierbayesError, SingularFit
 from hierbayes.model import Model
-from hierbayes.pooling_ladder.smaller_models import fixed_part
 from hierbayes.specification import Specification, specify
+from hierbayes.spelling import spelled
 
 INDICATOR = "response_is_missing"
 """Column that says so; with underscores if the data have one of that name."""
@@ -47,15 +46,17 @@ class Missing:
     data : pandas.DataFrame
         The columns that the model uses, all rows.
     columns : pandas.DataFrame
-        One row a column: column, role ("response", "predictor", "group", …), missing (rows), alone (rows that are
+        One row a column: column, role ("response", "predictor", "group", "series" and "time" of correlated residuals,
+        …), missing (rows), alone (rows that are
         dropped for this column and no other).
     groups : pandas.DataFrame
         One row a level of every grouping factor: group, level, rows, used, dropped. Levels without any row used are
         in it.
     related : pandas.DataFrame
         Is missingness of the response related to the predictors? Logistic regression of the indicator on the fixed
-        effects of the formula with a random intercept for every factor: term, log_odds, std_error, statistic,
-        p_value, conf_low, conf_high; no rows if no response is missing or the regression cannot be fitted.
+        effects of the formula, without offset, with a random intercept for every factor and every series of
+        correlated residuals: term, log_odds, std_error, statistic, p_value, conf_low, conf_high; no rows if no
+        response is missing or the regression cannot be fitted.
     note : str
         Why `related` is empty, or what is doubtful about it.
     """
@@ -91,7 +92,8 @@ class Missing:
         Parameters
         ----------
         deltas : sequence of float
-            In residual standard deviations; zero, which is MAR, is always there.
+            In residual standard deviations of the row: σ/√w with weights, its standard error with ``se=``. Zero,
+            which is MAR, is always there.
         where : str, optional
             Rows that are shifted, as `pandas.DataFrame.query` reads it: ``"treatment == 'Low'"``. By default all. A
             shift of all rows moves mostly the intercept; to ask what overturns a difference, shift one side.
@@ -108,7 +110,7 @@ class Missing:
         Raises
         ------
         DataError
-            If no row lacks its response only.
+            If no row lacks its response only, or one that does is of a category that no observed row has.
         HierbayesError
             For other families than the Gaussian, correlated residuals, or if hardly any refit converges.
         ValueError
@@ -143,8 +145,9 @@ class Missing:
         shifted = np.ones(int(absent.sum()), dtype=bool)
         if where is not None:
             shifted = _chosen(rows[absent], where)
-        full = _made(self.specification, _filled(rows, response))
-        imputed = impute(full.design, absent, int(imputations), int(seed))
+        factors = [factor.name for factor in design.factors]
+        full = with_rows(design, self.specification.new_rows(rows[absent], factors, response=True))
+        imputed = impute(full, np.arange(full.n) >= design.n, int(imputations), int(seed))
         return delta_adjustment(imputed, deltas, shifted, method, conf_level)
 
     def __repr__(self) -> str:
@@ -163,8 +166,9 @@ class Missing:
 
 
 _MAR = (
-    "The likelihood is right if responses are missing at random: given the columns of the model, whether one is "
-    "missing does not depend on its value. The data cannot show that; sensitivity() shows what depends on it."
+    "The likelihood is right if responses are missing at random: given what was observed, predictors and other "
+    "responses, whether one is missing does not depend on its value. The data cannot show that; sensitivity() shows "
+    "what depends on it."
 )
 
 
@@ -218,7 +222,11 @@ def missing(model: str | Model, data: pd.DataFrame) -> Missing:
     gone = used.isna()
     response = _response_columns(s)
     grouping = [name for factor in s.design.factors for name in _grouping_columns(s, factor.name)]
-    roles = {**dict.fromkeys(grouping, "group"), **dict.fromkeys(response, "response")}
+    structure = None if s.residual is None else series.parse(s.residual)
+    correlated = (
+        {} if structure is None else {str(structure.time): "time", **dict.fromkeys(structure.groups, "series")}
+    )
+    roles = {**correlated, **dict.fromkeys(grouping, "group"), **dict.fromkeys(response, "response")}
     roles |= {column: name for column, name in ((s.weights, "weights"), (s.se, "standard error")) if column}
     table = pd.DataFrame(
         {
@@ -294,9 +302,13 @@ def _related(s: Specification, data: pd.DataFrame, response: Sequence[str]) -> t
     indicator = INDICATOR
     while indicator in rows.columns:
         indicator += "_"
-    right = fixed_part(s.formula).partition("~")[2]
-    effects = [f"(1 | {spelled(factor.name, data)})" for factor in s.design.factors]
-    text = " + ".join([f"{indicator} ~ {right}", *effects])
+    terms = [spelled(term.name, data) for term in s.design.terms if term.name != names.INTERCEPT]
+    clusters = [factor.name for factor in s.design.factors]
+    if s.design.residual is not None and s.design.residual.name not in clusters:
+        clusters.append(s.design.residual.name)
+    effects = [f"(1 | {spelled(name, data)})" for name in clusters]
+    intercept = "1" if s.design.intercept is not None or s.family.ordinal else "0"
+    text = f"{indicator} ~ {' + '.join([intercept, *terms, *effects])}"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SingularFit)  # groups may well not differ
@@ -309,11 +321,6 @@ def _related(s: Specification, data: pd.DataFrame, response: Sequence[str]) -> t
     tidy: Any = fit.tidy()
     fixed = tidy[(tidy["effect"] == "fixed") & (tidy["term"] != names.INTERCEPT)]
     return fixed.rename(columns={"estimate": "log_odds"})[header].reset_index(drop=True), ""
-
-
-def _filled(rows: pd.DataFrame, response: Sequence[str]) -> pd.DataFrame:
-    """Rows with some observed response in place of missing ones, so that a design can be made of all."""
-    return rows.assign(**{name: rows[name].fillna(rows[name].dropna().iloc[0]) for name in response})
 
 
 def _chosen(rows: pd.DataFrame, where: str) -> np.ndarray:

@@ -20,7 +20,7 @@ import pandas as pd
 import xarray as xr
 
 from hierbayes.cross_validation import family_loo
-from hierbayes.cross_validation.leave_future_out import lfo, own_times
+from hierbayes.cross_validation.leave_future_out import FUTURE, lfo, own_times
 from hierbayes.cross_validation.loo import grouping_factor, logo, loo
 from hierbayes.cross_validation.source import trials_of
 from hierbayes.design import check_same_response
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from hierbayes.cross_validation.elpd import ELPD
 
-TARGETS = ("row", "group", "future")
+TARGETS = ("row", "group", FUTURE)
 OF_PARTS = {"elpd", "se", "elpd_diff", "dse", "p_worse", "p_better"}
 """What standard errors of sums over groups change in the table, by rounding if not in value."""
 OTHER_TRIALS = "{!r} and {!r} do not have the same number of trials row by row."
@@ -109,7 +109,7 @@ def compare(
             _check_target(name, model, target, group, joint)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ParetoWarning)  # said below, by model
-        if target == "future":
+        if target == FUTURE:
             scored = _future(fits)
         else:
             scored = {name: _scored(fit, target, group, joint) for name, fit in fits.items()}
@@ -143,7 +143,9 @@ def _future(fits: Mapping[str, Sampled]) -> dict[str, Any]:
             f"Leaving out the future needs a Gaussian response with identity link, which {other[0]!r} has not."
         )
     time = next((found for fit in gaussian.values() if (found := own_times(fit)) is not None), None)
-    return {name: lfo(fit, time) for name, fit in gaussian.items()}
+    # of the rows in their order, not of their labels
+    of_rows = None if time is None else time.array
+    return {name: lfo(fit, of_rows) for name, fit in gaussian.items()}
 
 
 def _check_same_data(fits: Mapping[str, Sampled], target: str | None, group: str | None) -> None:
@@ -174,7 +176,7 @@ def _check_target(name: str, elpd: Any, target: str | None, group: str | None, j
     if getattr(elpd, "elpd_i", None) is None:
         raise HierbayesError(
             f"{name!r} is a {type(elpd).__name__} without pointwise scores; give a Fit, or what fit.loo(), "
-            "fit.logo() or fit.kfold() returned."
+            "fit.logo(), fit.lfo() or fit.kfold() returned."
         )
     own = getattr(elpd, "group", None)
     other = target is not None and target != (_future_of(elpd) or ("row" if own is None else "group"))
@@ -188,6 +190,12 @@ def _check_same_target(elpds: Mapping[str, Any]) -> None:
     for (first, one), (second, other) in _pairs(elpds):
         if (a := _left_out(one)) != (b := _left_out(other)):
             raise HierbayesError(f"{first!r} and {second!r} cannot be compared: one leaves out {a}, the other {b}.")
+        times, other_times = getattr(one, "times", None), getattr(other, "times", None)
+        if times is not None and other_times is not None and _differ(times, other_times):
+            raise HierbayesError(
+                f"{first!r} and {second!r} cannot be compared: their rows have different times, so that other rows "
+                "are the future; give both the same time=."
+            )
         if one.elpd_i.shape != other.elpd_i.shape or not _same_items(one, other):
             raise HierbayesError(
                 f"{first!r} and {second!r} cannot be compared: they do not score the same {one.elpd_i.size} and "
@@ -226,13 +234,18 @@ def _left_out(elpd: Any) -> str:
 
 def _future_of(elpd: Any) -> str | None:
     """``"future"`` for scores of future rows, else None."""
-    return "future" if getattr(elpd, "target", None) == "future" else None
+    return FUTURE if getattr(elpd, "target", None) == FUTURE else None
 
 
 def _same_items(one: Any, other: Any) -> bool:
     """Whether the same rows or groups were scored."""
     labels, other_labels = (next(iter(each.elpd_i.coords.values()), None) for each in (one, other))
     return labels is None or other_labels is None or np.array_equal(labels, other_labels)
+
+
+def _differ(times: np.ndarray, other: np.ndarray) -> bool:
+    """Whether as many rows have other times."""
+    return times.shape == other.shape and not np.array_equal(times, other)
 
 
 def _same_parts(fold: np.ndarray, other: np.ndarray) -> bool:

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from arviz_stats.utils import ELPDDataLFO
 
+from hierbayes.cross_validation.leave_future_out import FUTURE
 from hierbayes.cross_validation.source import Source
-
-FUTURE = "future"
 
 
 @dataclass(kw_only=True, repr=False)
@@ -22,6 +21,8 @@ class FutureELPD(ELPDDataLFO):
         The times up to which everything was known, one forecast each.
     joint : bool
         Whether a cut has one score for all its future rows together, or a score for each of them.
+    times : (n,) int array or None
+        How many distinct times every row of the fit comes after the first cut; 0 for those known from the start.
     part : (items,) int array or None
         Which scores go up and down together: see `hierbayes.cross_validation.elpd.standard_error`. None where each
         score is a part of its own.
@@ -36,6 +37,7 @@ class FutureELPD(ELPDDataLFO):
 
     cuts: np.ndarray
     joint: bool = False
+    times: np.ndarray | None = None
     part: np.ndarray | None = None
     source: Source | None = None
     note: str

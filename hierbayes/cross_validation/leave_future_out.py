@@ -25,10 +25,12 @@ whose scales were taken from all rows.
 
 from __future__ import annotations
 
+import datetime
 import logging
 import os
 import warnings
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,12 +48,14 @@ from hierbayes.cross_validation.source import source
 from hierbayes.design import Design
 from hierbayes.errors import DataError, HierbayesError, ParetoWarning, suggest
 from hierbayes.estimates import Posterior
-from hierbayes.progress import bar
+from hierbayes.progress import Advance, bar
 
 if TYPE_CHECKING:
     from hierbayes.cross_validation.elpd_future import FutureELPD
 
 logger = logging.getLogger("hierbayes")
+FUTURE = "future"
+"""What is predicted, as `hierbayes.compare` names it."""
 FEW = 300_000
 """Up to this many evaluations of the likelihood, rows with correlated residuals are scored again."""
 
@@ -137,12 +141,16 @@ def lfo(
     progress: bool | None = None,
 ) -> FutureELPD:
     """Leave out the future at every cut; arguments as of `hierbayes.Fit.lfo`."""
-    future = cut(times(fit, time), start, horizon)
-    found = _forecasts(fit, future, fit, len(future.labels) - 1, future.cuts, joint)
-    lpd = np.concatenate([each.lpd for each in found.values()])
     limit = good_k(fit.n_draws) if k_threshold is None else k_threshold
-    refits = _refit(fit, future, found, limit, joint, progress) if refit else []
-    _warn(found, good_k(fit.n_draws))
+    if not isinstance(limit, Real) or np.isnan(limit):
+        raise ValueError(
+            f"k_threshold must be a number such as 0.7, or -1 to refit at every cut, not {k_threshold!r}"
+        )
+    future = cut(times(fit, time), start, horizon)
+    found = _forecasts(fit, future, fit, len(future.labels) - 1, future.cuts, joint, progress)
+    lpd = np.concatenate([each.lpd for each in found.values()])
+    refits = _refit(fit, future, found, float(limit), joint, progress) if refit else []
+    _warn(found, good_k(fit.n_draws), refits if refit else None, k_threshold)
     return _result(fit, future, found, lpd, refits, joint)
 
 
@@ -153,7 +161,8 @@ def times(fit: Posterior, time: str | ArrayLike | None = None) -> pd.Series:
     ----------
     fit : Posterior
     time : str or array, optional
-        A column that the model uses, or one time a row; by default that of ``residual="ar1(time | g)"``.
+        A column that the model uses, or one time a row; by default that of ``residual="ar1(time | g)"``. A Series
+        belongs to the rows by its index, if that is one of the data; everything else by position.
 
     Returns
     -------
@@ -164,7 +173,8 @@ def times(fit: Posterior, time: str | ArrayLike | None = None) -> pd.Series:
     HierbayesError
         If there is no time.
     DataError
-        If it is no column that the model uses, or if times are missing, or text.
+        If it is no column that the model uses, if times are missing, or text, or if an index has only some of the
+        rows.
     ValueError
         If there is not one time a row.
     """
@@ -175,8 +185,8 @@ def times(fit: Posterior, time: str | ArrayLike | None = None) -> pd.Series:
                 "Which rows are the future? Name a column of times, fit.lfo('time'), or give one time a row, "
                 "fit.lfo(data['time']); only residual='ar1(time | g)' has one of its own."
             )
-        return own
-    if isinstance(time, str):
+        found, called = own, "the residuals"
+    elif isinstance(time, str):
         columns = [] if specification is None else [str(name) for name in specification.data.columns]
         if time not in columns:
             raise DataError(
@@ -187,7 +197,9 @@ def times(fit: Posterior, time: str | ArrayLike | None = None) -> pd.Series:
         found, called = specification.data[time], f"the column {time!r}"
     else:
         found, called = _of_rows(design, time), "time="
-    found = found.reset_index(drop=True)
+    found = found.reset_index(drop=True).infer_objects()
+    if found.dtype == object and pd.api.types.infer_dtype(found) == "date":
+        found = pd.to_datetime(found)
     if missing := int(found.isna().sum()):
         raise DataError(f"{missing} of {design.n} rows have no time in {called}; leave them out of the model.")
     ordered = isinstance(found.dtype, pd.CategoricalDtype) and found.dtype.ordered
@@ -214,14 +226,36 @@ def _is_date(column: pd.Series) -> bool:
 
 
 def _of_rows(design: Design, values: ArrayLike) -> pd.Series:
-    """One value for every row used, of a column of all rows if it has the index of the data."""
-    column = values if isinstance(values, pd.Series) else pd.Series(np.asarray(values))
-    labels = design.row_labels
-    if len(column) != design.n and isinstance(values, pd.Series) and labels is not None and column.index.is_unique:
-        column = column.reindex(labels)
+    """One value for every row used: by index where that is one of the data, else by position."""
+    if isinstance(values, pd.DataFrame) and values.shape[1] == 1:
+        values = values.iloc[:, 0]
+    if isinstance(values, pd.Series):
+        column = values
+        if design.row_labels is not None and (aligned := _aligned(column, pd.Index(design.row_labels))) is not None:
+            return aligned
+    else:
+        whole = isinstance(values, (pd.api.extensions.ExtensionArray, pd.Index, list, tuple))
+        if (dims := np.ndim(values)) != 1:
+            raise ValueError(f"time= needs one time for each of the {design.n} rows used, not {dims} dimensions")
+        column = pd.Series(values if whole else np.asarray(values))
     if len(column) != design.n:
         raise ValueError(f"time= needs one time for each of the {design.n} rows used, not {len(column)}")
     return column
+
+
+def _aligned(column: pd.Series, rows: pd.Index) -> pd.Series | None:
+    """The values of the rows used, None if they can only go by position."""
+    index = column.index
+    if index.is_unique and rows.is_unique and rows.isin(index).all():
+        return column.reindex(rows)
+    if index.equals(rows) or not index.isin(rows).any():
+        return None
+    twice = not (index.is_unique and rows.is_unique)
+    why = "names some rows twice" if twice else f"has only {rows.isin(index).sum()} of the {len(rows)} rows used"
+    raise DataError(
+        f"The index of time= {why}, so that it does not say which time belongs to which row; give times in the "
+        "order of the rows used without their index, as time.to_numpy()."
+    )
 
 
 def cut(column: pd.Series, start: Any = None, horizon: int = 1) -> Future:
@@ -243,7 +277,8 @@ def cut(column: pd.Series, start: Any = None, horizon: int = 1) -> Future:
     Raises
     ------
     ValueError
-        If `horizon` is no whole number, or too few times come after `start`.
+        If `horizon` is no whole number, if `start` is missing or cannot be compared with the times, or if too few
+        of them come after it.
 
     Examples
     --------
@@ -253,10 +288,10 @@ def cut(column: pd.Series, start: Any = None, horizon: int = 1) -> Future:
     if not (isinstance(horizon, (int, np.integer)) and horizon >= 1):
         raise ValueError(f"horizon must be a whole number of times to predict, not {horizon!r}")
     codes, labels = pd.factorize(column, sort=True)
+    size = len(labels)
+    first = (size - 1) // 2 if start is None else _before(labels, start)
     if isinstance(labels, pd.CategoricalIndex):
         labels = labels.remove_unused_categories()
-    size = len(labels)
-    first = (size - 1) // 2 if start is None else int(np.sum(np.asarray(labels < start)))
     cuts = np.arange(first, size - horizon)
     if not len(cuts):
         begins = "" if start is None else f" from {start!r} on"
@@ -267,24 +302,49 @@ def cut(column: pd.Series, start: Any = None, horizon: int = 1) -> Future:
     return Future(codes, np.asarray(labels), cuts, int(horizon))
 
 
+def _before(labels: pd.Index, start: Any) -> int:
+    """How many of the distinct times come before a time."""
+    first = start
+    try:
+        if not pd.api.types.is_scalar(start) or pd.isna(start):
+            raise TypeError
+        if type(start) is datetime.date and isinstance(labels, pd.DatetimeIndex):
+            first = pd.Timestamp(start, tz=labels.tz)
+        elif isinstance(start, datetime.date) and isinstance(labels, pd.PeriodIndex):
+            first = pd.Period(start, freq=labels.freq)
+        return int(np.sum(np.asarray(labels < first)))
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"start must be a time like those of the rows, such as {labels.tolist()[0]!r}, not {start!r}"
+        ) from None
+
+
 def _forecasts(
-    fit: Posterior, future: Future, posterior: Posterior, seen: int, cuts: np.ndarray, joint: bool
+    fit: Posterior,
+    future: Future,
+    posterior: Posterior,
+    seen: int,
+    cuts: np.ndarray,
+    joint: bool,
+    progress: bool | None = False,
 ) -> dict[int, Forecast]:
     """Score some cuts from the posterior of all rows up to a time."""
     draws = Known(posterior.thetas, np.zeros(len(posterior.thetas)), seen, relative_efficiency(posterior))
-    found = _weighted(fit, future, draws, cuts, joint)
+    found = _weighted(fit, future, draws, cuts, joint, progress)
     scores = sum(len(each.elpd) for each in found.values()) * 2**POINTS
     cheap = scores <= (CHEAP if joint or fit.design.residual is None else FEW)
     again = cuts if cheap else np.array([at for at in cuts if found[at].k > AGAIN], dtype=int)
     if len(again) and (more := propose(posterior, os.cpu_count() or 1)) is not None:
         wider = replace(draws, thetas=more.thetas, log_weights=more.log_ratio)
-        for at, new in _weighted(fit, future, wider, again, joint).items():
+        for at, new in _weighted(fit, future, wider, again, joint, progress).items():
             if new.k < max(found[at].k, AGAIN):
                 found[at] = replace(new, lpd=found[at].lpd)
     return found
 
 
-def _weighted(fit: Posterior, future: Future, known: Known, cuts: np.ndarray, joint: bool) -> dict[int, Forecast]:
+def _weighted(
+    fit: Posterior, future: Future, known: Known, cuts: np.ndarray, joint: bool, progress: bool | None = False
+) -> dict[int, Forecast]:
     """Score some cuts with the same draws."""
     densities: dict[int, np.ndarray] = {}
 
@@ -295,13 +355,16 @@ def _weighted(fit: Posterior, future: Future, known: Known, cuts: np.ndarray, jo
         return densities[position]
 
     found = {}
-    for at in cuts:
-        log_weights = known.log_weights + density(at) - density(known.seen)
-        if joint:
-            log_p = (density(at + future.horizon) - density(at))[None]
-        else:
-            log_p = _rows(fit, future, known.thetas, at, density(at))
-        found[int(at)] = _averaged(log_p, log_weights, known.r_eff)
+    one_by_one = not joint and fit.design.residual is not None
+    rows = sum(len(future.rows(at)) for at in cuts) if one_by_one else 0
+    with bar(f"leave-future-out, {rows} future rows", rows, progress if one_by_one else False) as advance:
+        for at in cuts:
+            log_weights = known.log_weights + density(at) - density(known.seen)
+            if joint:
+                log_p = (density(at + future.horizon) - density(at))[None]
+            else:
+                log_p = _rows(fit, future, known.thetas, at, density(at), advance)
+            found[int(at)] = _averaged(log_p, log_weights, known.r_eff)
     return found
 
 
@@ -310,12 +373,18 @@ def _predictive(fit: Posterior, thetas: np.ndarray, out: np.ndarray) -> Predicti
     return Predictive(fit.marginal.without(out) if len(out) else fit.marginal, thetas, os.cpu_count() or 1)
 
 
-def _rows(fit: Posterior, future: Future, thetas: np.ndarray, at: int, known: np.ndarray) -> np.ndarray:
+def _rows(
+    fit: Posterior, future: Future, thetas: np.ndarray, at: int, known: np.ndarray, advance: Advance
+) -> np.ndarray:
     """Log density of each future row of a cut given all known ones, (rows, draws)."""
     rows, out = future.rows(at), future.after(at)
     if fit.design.residual is None:
         return _predictive(fit, thetas, out).log_new(fit.design.only(rows))
-    return np.array([_predictive(fit, thetas, np.setdiff1d(out, row)).log_density - known for row in rows])
+    log_p = np.empty((len(rows), len(thetas)))
+    for to, row in zip(log_p, rows, strict=True):
+        to[:] = _predictive(fit, thetas, np.setdiff1d(out, row)).log_density - known
+        advance(1)
+    return log_p
 
 
 def _averaged(log_p: np.ndarray, log_weights: np.ndarray, r_eff: float) -> Forecast:
@@ -355,16 +424,23 @@ def _refit(
     return refits
 
 
-def _warn(found: dict[int, Forecast], limit: float) -> None:
-    """Say where importance sampling is not to be trusted."""
-    k = np.array([each.k for each in found.values()])
-    if (high := ~(k <= limit)).any():
-        warnings.warn(
-            f"{high.sum()} of {len(k)} cuts in time have a Pareto k above {limit:.2f} (the largest is "
-            f"{np.nanmax(k):.2f}), so their scores may be off; fit.lfo() with refit=True refits there.",
-            ParetoWarning,
-            stacklevel=4,
-        )
+def _warn(found: dict[int, Forecast], limit: float, refits: list[int] | None, k_threshold: float | None) -> None:
+    """Say where importance sampling is not to be trusted, and why it was left so; no list of refits without any."""
+    high = [at for at, each in found.items() if not each.k <= limit]
+    if not high:
+        return
+    if refits is None:
+        why = "fit.lfo() with refit=True refits there"
+    elif set(high) - set(refits):
+        why = f"k_threshold={k_threshold:g} lets them pass; fit.lfo() without it refits there"
+    else:
+        why = "their densities are not finite, even after a refit there"
+    warnings.warn(
+        f"{len(high)} of {len(found)} cuts in time have a Pareto k above {limit:.2f} (the largest is "
+        f"{np.nanmax([each.k for each in found.values()]):.2f}), so their scores may be off; {why}.",
+        ParetoWarning,
+        stacklevel=4,
+    )
 
 
 def _result(
@@ -410,6 +486,7 @@ def _result(
         n_refits=len(refits),
         cuts=future.labels[future.cuts],
         joint=joint,
+        times=np.maximum(future.codes - future.cuts[0], 0),
         part=part,
         source=source(fit),
         note=(

@@ -258,10 +258,7 @@ def _random_effects(
                 block_terms.append(Term("1", (names.INTERCEPT,)))
                 columns.append(np.ones((len(rows), 1)))
                 continue
-            with _speaking_of(formula):
-                term.expr.set_type(rows, environment)
-                term.expr.set_data(not own_intercept)
-            made_term, values = _columns(term.expr)
+            made_term, values = _columns(evaluate_slope(term, own_intercept, rows, environment, formula))
             if made_term.levels is not None and not own_intercept and elsewhere:
                 raise FormulaError(
                     f"The categorical slope {term.name} stands apart from the intercept of {factor.name!r}; "
@@ -279,6 +276,18 @@ def _random_effects(
         _check_finite(Z, labels)
         made.append(Block(factor, tuple(block_terms), Z, correlated))
     return tuple(made)
+
+
+def evaluate_slope(
+    term: Any, own_intercept: bool, rows: pd.DataFrame, environment: Environment, formula: Formula
+) -> Any:
+    """What formulae makes of an effect; a copy, so that the formula itself keeps no rows and no functions."""
+    expression = copy.deepcopy(term.expr)
+    if not isinstance(expression, Intercept):
+        with _speaking_of(formula):
+            expression.set_type(rows, environment)
+            expression.set_data(not own_intercept)
+    return expression
 
 
 def _check_distinct(factors: list[Factor]) -> None:

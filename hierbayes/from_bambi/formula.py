@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -62,6 +62,12 @@ class Formula:
     def left(self) -> str:
         """The response as written."""
         return self.bambi.split("~", 1)[0].strip()
+
+    @property
+    def right_names(self) -> set[str]:
+        """Columns, and values of the caller's, that the right side mentions."""
+        terms = [*self.description.common_terms, *self.description.group_terms]
+        return {str(name).strip("`") for term in terms for name in term.var_names}
 
     @property
     def wrapper(self) -> str:
@@ -143,12 +149,12 @@ def _unread(text: str) -> str | None:
     return None if parser.at_end() else str(parser.peek().lexeme)
 
 
-def names_used(formula: Formula, namespace: Mapping[str, Any]) -> dict[str, Any]:
-    """The functions and values of the caller that a formula mentions."""
+def names_used(formula: Formula, namespace: Mapping[str, Any], columns: Collection[Any] = ()) -> dict[str, Any]:
+    """The functions and values of the caller that a formula mentions; a column of the data goes before a value."""
     words = set(re.findall(r"[^\W\d]\w*", formula.text))
-    own = {word: namespace[word] for word in words if word in namespace}
+    called = set(re.findall(r"([^\W\d]\w*)\s*[(.]", formula.text))
+    own = {word: namespace[word] for word in words - (set(columns) - called) if word in namespace}
     # a variable of the caller's that happens to be called as a function is called cannot be meant
-    called = set(re.findall(r"([^\W\d]\w*)\s*\(", formula.text))
     return {**FUNCTIONS, **{w: v for w, v in own.items() if callable(v) or w not in {*FUNCTIONS} & called}}
 
 

@@ -21,7 +21,7 @@ from hierbayes import names
 from hierbayes.design import Design
 from hierbayes.errors import DataError, suggest
 from hierbayes.from_bambi.centring import Between, Within
-from hierbayes.from_bambi.columns import blocks_of, evaluate_fixed, fixed_terms, precision
+from hierbayes.from_bambi.columns import blocks_of, evaluate_fixed, evaluate_slope, fixed_terms, precision
 from hierbayes.from_bambi.families import transformations
 from hierbayes.from_bambi.formula import Formula
 from hierbayes.from_bambi.labels import WHOLE, kind_of, labels_as_fitted
@@ -97,7 +97,10 @@ class NewRowsReader:
         self._environment = Environment([{**transformations(design.family), **namespace}])
         matrices = evaluate_fixed(formula, data, self._environment, design.family)
         self._fixed = fixed_terms(matrices, design.family)
-        self._random = [[term.expr for term in terms] for _, terms in blocks_of(formula)]
+        self._random = []
+        for _, terms in blocks_of(formula):
+            own = any(isinstance(term.expr, Intercept) for term in terms)
+            self._random.append([evaluate_slope(term, own, data, self._environment, formula) for term in terms])
         factors = [term.factor for _, terms in blocks_of(formula) for term in terms]
         self._grouping = {factor.name: [component.name for component in factor.components] for factor in factors}
         self._text = {
@@ -107,8 +110,8 @@ class NewRowsReader:
             if pd.api.types.is_string_dtype(kind_of(data[name].dtype))
         }
         self._response = formula.description.response.term.components[0]
-        self._labels_only = self._columns((), True).keys() - self._values()
-        for term in self._fixed:
+        self.labels_only = self._columns((), True).keys() - self._values()
+        for term in [*self._fixed, *(e for of_block in self._random for e in of_block)]:
             _forget(term)
 
     def read(self, newdata: pd.DataFrame, factors: Collection[str], response: bool) -> NewRows:
@@ -159,7 +162,7 @@ class NewRowsReader:
         rows = rows.reset_index(drop=True)
         groups = {name: self._joined(rows, self._grouping[name]) for name in factors}
         for column in self._columns((), response):
-            if column not in self._labels_only:
+            if column not in self.labels_only:
                 rows[column] = self._as_fitted(rows[column], labels)
         columns: list[np.ndarray] = [np.zeros((len(rows), 0))]
         offsets: list[np.ndarray] = []

@@ -6,11 +6,11 @@ Nothing here touches pyplot, so no global state is left behind and no window ope
 from __future__ import annotations
 
 from .clusters import correlations_figure, sensitivity_figure
-from .cross_validation import cross_validation_figure
 from .estimates import estimates_figure
 from .groups import groups_figure
 from .pooling import pooling_figure
 from .power import power_figure
+from .rivals import cross_validation_figure
 from .shrinkage import shrinkage_figure
 from .svg import to_svg
 

@@ -45,7 +45,7 @@ def correlations_figure(data: pd.DataFrame, found: Correlations, title: str | No
         figure = Figure(figsize=(WIDTH, 4.3), layout="constrained")
         axes = figure.subplots()
         for k, row in enumerate(table[table["level"] == "group"].itertuples()):
-            own = data[data[found.group].astype(str) == row.group]
+            own = data[data[found.group].map(str) == row.group]
             color, marker = PALETTE[k % len(PALETTE)], MARKERS[k // len(PALETTE) % len(MARKERS)]
             axes.plot(own[found.x], own[found.y], marker, color=color, markersize=3.6, alpha=0.65, markeredgewidth=0)
             _line(axes, own[found.x], row, color=color, linewidth=1.8, zorder=3)

@@ -121,7 +121,7 @@ def pooling(
     checked(conf_level)
     check_ladder(model.design)
     slope = find_slope(model.design, term)
-    by_least_squares = Regressions(model.design, fixed_part(model.formula), slope)
+    by_least_squares = Regressions(model.design, fixed_part(model.formula), slope, model.data)
     intercepts, slopes = random_intercept(model), random_slope(model, slope)
     rungs = [
         by_least_squares.complete(),

@@ -13,12 +13,15 @@ from hierbayes.pooling_ladder.observed_information import observed_std_errors
 from hierbayes.pooling_ladder.rung import Rung
 from hierbayes.pooling_ladder.slope import INTERCEPT, Slope, varies
 from hierbayes.pooling_ladder.smaller_models import with_effects
+from hierbayes.spelling import spelled
 
 
 def random_intercept(model: Model) -> Model:
     """The model with a random intercept alone."""
     (factor,) = model.design.factors
-    return model if model.design.effect_labels == [INTERCEPT] else with_effects(model, f"(1 | {factor.name})")
+    if model.design.effect_labels == [INTERCEPT]:
+        return model
+    return with_effects(model, f"(1 | {spelled(factor.name, model.data)})")
 
 
 def random_slope(model: Model, slope: Slope) -> Model | str:
@@ -32,16 +35,15 @@ def random_slope(model: Model, slope: Slope) -> Model | str:
         return model
     if not varies(design, slope.column):
         return f"{slope.label} does not vary within any group of {factor.name}, so a group has no slope of its own"
-    parts = (part.name for part in slope.term.components)
-    term = ":".join(f"`{name}`" if name in model.data and not name.isidentifier() else name for name in parts)
+    effects = f"({spelled(slope.term.name, model.data)} | {spelled(factor.name, model.data)})"
     try:
-        made = with_effects(model, f"({term} | {factor.name})")
+        made = with_effects(model, effects)
     except (DataError, FormulaError) as error:
         return f"not fitted: {error}"
     (block,) = made.design.blocks
     own, x = dict(zip(block.labels, block.Z.T, strict=True)), design.X[:, slope.column]
     if not np.array_equal(own.get(slope.label, []), x):
-        return f"({term} | {factor.name}) has other columns than the fixed effect {slope.label}"
+        return f"{effects} has other columns than the fixed effect {slope.label}"
     return made
 
 
@@ -86,8 +88,10 @@ def bayes_rung(
 
     Parameters
     ----------
-    name, made, slope, conf_level
+    name, made, slope
         As of `reml_rung`.
+    conf_level : float
+        Probability of the interval, between its quantiles.
     draws, chains, seed, progress
         As of `hierbayes.Model.fit`.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 
 from hierbayes.design import Design
@@ -9,6 +11,7 @@ from hierbayes.moments import DEPENDENT
 from hierbayes.pooling_ladder.least_squares import Combination, LeastSquares, least_squares
 from hierbayes.pooling_ladder.rung import AGGREGATION, COMPLETE, FULL, INTERCEPTS, MEAN_SLOPE, TWO_STAGE, Rung, listed
 from hierbayes.pooling_ladder.slope import Slope, varies
+from hierbayes.spelling import spelled
 
 
 class Regressions:
@@ -21,10 +24,13 @@ class Regressions:
     formula : str
         Of its fixed part.
     slope : Slope
+    columns : collection of str
+        Names of the columns of the data.
     """
 
-    def __init__(self, design: Design, formula: str, slope: Slope) -> None:
+    def __init__(self, design: Design, formula: str, slope: Slope, columns: Collection[str]) -> None:
         (self._factor,) = design.factors
+        self._group, self._term = spelled(self._factor.name, columns), spelled(slope.term.name, columns)
         self._formula, self._slope, self._design = formula, slope, design
         self._root = np.ones(design.n) if design.weights is None else np.sqrt(design.weights)
         self._y = self._root * (design.y - (0.0 if design.offset is None else design.offset))
@@ -44,7 +50,7 @@ class Regressions:
         """An intercept for every group."""
         found = least_squares(self._y, self._X, self._root[:, None], self._factor.codes, self._levels)
         answer = found.combination(self._unit)
-        return self._rung(INTERCEPTS, f"{self._formula} + {self._factor.name}", found, answer, self._absorbed())
+        return self._rung(INTERCEPTS, f"{self._formula} + {self._group}", found, answer, self._absorbed())
 
     def aggregation(self) -> Rung:
         """The means of the groups, each counting once."""
@@ -52,16 +58,18 @@ class Regressions:
         weight = np.bincount(codes, root**2, minlength=J)
         y = np.bincount(codes, root * self._y, minlength=J) / weight
         X = np.column_stack([np.bincount(codes, root * x, minlength=J) / weight for x in self._X.T])
+        # of a predictor centred within groups the means are rounding, and so are their differences
+        middle, rounding = X.mean(axis=0), DEPENDENT * np.sqrt((self._design.X**2).mean(axis=0))
+        same = np.abs(X - middle).max(axis=0) <= rounding
+        X[:, same] = np.where(np.abs(middle) <= rounding, 0.0, middle)[same]
         found = self._ungrouped(y, X, np.ones(J))
         answer = found.combination(self._unit)
-        alone = least_squares(X[:, self._slope.column], np.empty((J, 0)), np.ones((J, 1)), np.zeros(J, int), 1)
-        same = np.sqrt(alone.sse) <= DEPENDENT * np.linalg.norm(X[:, self._slope.column])
         why = (
             f"the mean of {self._slope.label} is the same in every group of {self._factor.name}"
-            if same
+            if same[self._slope.column]
             else f"{J} means do not tell {self._slope.label} from the other predictors"
         )
-        return self._rung(AGGREGATION, f"{self._formula}, means of {self._factor.name}", found, answer, why)
+        return self._rung(AGGREGATION, f"{self._formula}, means of {self._group}", found, answer, why)
 
     def two_stage(self) -> Rung:
         """A regression in every group, then a t test of their slopes."""
@@ -69,7 +77,7 @@ class Regressions:
         own = self._X[:, [*(j for j in range(self._X.shape[1]) if j != k), k]]
         found = self._grouped(np.empty((len(own), 0)), own)
         slopes = found.slopes[found.exists]
-        formula = f"{self._formula} in each {self._factor.name}, then slope ~ 1"
+        formula = f"{self._formula} in each {self._group}, then slope ~ 1"
         if not len(slopes):
             return Rung(TWO_STAGE, formula, notes=(self._absorbed(),))
         notes = self._without(found)
@@ -101,8 +109,7 @@ class Regressions:
 
     @property
     def _full_formula(self) -> str:
-        name = self._factor.name
-        return f"{self._formula} + {name} + {self._slope.term.name}:{name}"
+        return f"{self._formula} + {self._group} + {self._term}:{self._group}"
 
     def _ungrouped(self, y: np.ndarray, X: np.ndarray, ones: np.ndarray) -> LeastSquares:
         own = ones[:, None][:, : 1 if self._design.intercept is not None else 0]

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
+from hierbayes import variation
 from hierbayes.design import Design, Term
 from hierbayes.errors import FormulaError, suggest
-from hierbayes.moments import DEPENDENT
 
 INTERCEPT = "Intercept"
 
@@ -107,10 +105,7 @@ def _default(design: Design, labels: list[str]) -> str:
 def varies(design: Design, column: int) -> bool:
     """Whether a column of X varies within any level of the only grouping factor."""
     (factor,) = design.factors
-    x = design.X[:, column]
-    sizes = np.bincount(factor.codes, minlength=len(factor.levels))
-    means = np.bincount(factor.codes, x, minlength=len(factor.levels)) / sizes
-    return bool(((x - means[factor.codes]) ** 2).sum() > DEPENDENT**2 * (x**2).sum())
+    return bool(variation.varies(design.X[:, [column]], factor)[0][0])
 
 
 def check_ladder(design: Design) -> None:

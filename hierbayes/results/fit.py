@@ -181,8 +181,9 @@ class Fit(Saving, PosteriorPredictions, Posterior):
         Parameters
         ----------
         time : str or (n,) array, optional
-            A column that the model uses, or one time a row (a column of the data frame will do): numbers, dates or
-            ordered categories. By default that of ``residual="ar1(time | g)"``.
+            A column that the model uses, or one time a row (a column of the data frame will do, in any order: a
+            Series with the index of the data goes by it): numbers, dates or ordered categories. By default that of
+            ``residual="ar1(time | g)"``.
         start : time, optional
             The first cut is the first time that is not before it; by default the middle one of the distinct times.
         horizon : int, default 1
@@ -194,7 +195,8 @@ class Fit(Saving, PosteriorPredictions, Posterior):
         k_threshold : float, optional
             Pareto k above which it fails; by default that of `loo`. -1 refits at every cut.
         progress : bool, optional
-            Show a progress bar of the refits; by default if somebody is watching.
+            Show a progress bar of the refits, and of the rows that correlated residuals make slow to score one by
+            one; by default if somebody is watching.
 
         Returns
         -------
@@ -209,15 +211,16 @@ class Fit(Saving, PosteriorPredictions, Posterior):
         HierbayesError
             If no time is given and the model has none.
         DataError
-            If the times are unknown, missing or text, or if the rows up to some cut do not determine a coefficient
-            with a flat prior.
+            If the times are unknown, missing or text, if their index has only some of the rows, or if the rows up
+            to some cut do not determine a coefficient with a flat prior.
         ValueError
-            If there is not one time a row, or if too few times come after `start`.
+            If there is not one time a row, if `start` is no time like them, or if too few times come after it.
 
         Warns
         -----
         ParetoWarning
-            If Pareto k is too high for some cuts, and ``refit=False``.
+            If Pareto k is too high for some cuts: with ``refit=False``, where a higher `k_threshold` lets them pass,
+            or where densities are not finite even after a refit.
         ConvergenceWarning
             If a refit is not to be trusted.
 

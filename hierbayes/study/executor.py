@@ -14,6 +14,7 @@ import sys
 import warnings
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from hierbayes.errors import HierbayesError
@@ -84,8 +85,8 @@ def carry_out[R](
     ValueError
         If numbers repeat, `chunk` or `cores` is not a positive whole number, or `client` is no Dask client.
     HierbayesError
-        If workers die with the same chunk again and again, the cluster drops the work, or `work` returns another
-        number of results than was asked for.
+        If the work cannot be sent to other processes, if workers die with the same chunk again and again, the
+        cluster drops the work, or `work` returns another number of results than was asked for.
     KeyboardInterrupt
         If Ctrl-C comes before anything is done; later it ends the work, and what is done is returned.
     Exception
@@ -99,7 +100,7 @@ def carry_out[R](
     Carried(results={3: 9, 1: 1, 2: 4}, interrupted=False)
     """
     for name, value in {"chunk": chunk, "cores": cores}.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
             raise ValueError(f"{name} must be a positive whole number, not {value!r}")
     wanted = tuple(int(number) for number in numbers)
     if len(set(wanted)) != len(wanted):
@@ -109,10 +110,12 @@ def carry_out[R](
     chunks = [wanted[part] for part in parts(len(wanted), size)]
     task = _Task(work, label)
     done: Done[R]
+    if client is not None or (cores > 1 and len(chunks) > 1):
+        _check_sendable(task)
     if client is not None:
         done = _on_cluster(task, chunks, client)
     elif cores > 1 and len(chunks) > 1:
-        done = _on_cores(task, chunks, cores)
+        done = _on_cores(task, chunks, int(cores))
     else:
         done = ((each, task(each)) for each in chunks)
     found: dict[int, R] = {}
@@ -156,6 +159,20 @@ class _Task[R]:
 def _shown(numbers: Numbers) -> str:
     """Numbers of a chunk, for a message: they are neighbours as a rule."""
     return str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
+
+
+def _check_sendable(task: Any) -> None:
+    """Refuse work that cannot be pickled, with what of it cannot."""
+    from joblib.externals.loky.backend.reduction import dumps
+
+    try:
+        dumps(task)
+    except Exception as error:
+        what = str(error).strip().rstrip(".")
+        raise HierbayesError(
+            f"What the {task.label} need cannot be sent to other processes ({what}); use cores=1 without client=, or "
+            "take it out of the formula, the data and the functions given."
+        ) from error
 
 
 def _on_cores[R](task: _Task[R], chunks: list[Numbers], cores: int) -> Done[R]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -119,16 +120,47 @@ class Grid:
         return columns
 
 
-def whole(value: Any, what: str) -> int:
-    """A positive whole number.
+def whole(value: Any, what: str, least: int = 1) -> int:
+    """A positive whole number, or one from another least one on.
 
     Raises
     ------
     ValueError
     """
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise ValueError(f"{what} must be a positive whole number, not {value!r}.")
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        kind = "a positive whole number" if least else "a whole number, 0 or more"
+        raise ValueError(f"{what} must be {kind}, not {value!r}.")
     return int(value)
+
+
+def named(given: Mapping[str, Any] | None, argument: str, example: str) -> dict[str, Any]:
+    """What is given by name; nothing for None.
+
+    Raises
+    ------
+    ValueError
+    """
+    if not isinstance(given, Mapping | None):
+        raise ValueError(f"{argument}= says by name what is meant, as in {argument}={example}, not {given!r}.")
+    return dict(given or {})
+
+
+def check_names(*taken: Iterable[str]) -> None:
+    """Refuse columns of which two have one name: response, groups, and predictors.
+
+    Raises
+    ------
+    ValueError
+    """
+    found: set[str] = set()
+    for names in taken:
+        for name in names:
+            if name in found:
+                raise ValueError(
+                    f"{name!r} is the name of two columns of the study: the response, the grouping columns and the "
+                    "predictors of within= and between= need names of their own."
+                )
+            found.add(name)
 
 
 def sources(given: Mapping[str, Source] | None, argument: str) -> dict[str, Source]:
@@ -138,7 +170,7 @@ def sources(given: Mapping[str, Source] | None, argument: str) -> dict[str, Sour
     ------
     ValueError
     """
-    found = dict(given or {})
+    found = named(given, argument, '{"X": scipy.stats.norm()}')
     for name, source in found.items():
         if not drawn(source) and (np.ndim(source) != 1 or not len(source)):
             raise ValueError(
@@ -149,17 +181,28 @@ def sources(given: Mapping[str, Source] | None, argument: str) -> dict[str, Sour
 
 
 def between_groups(
-    given: Mapping[str, Any] | None, groups: Sequence[str]
+    given: Mapping[str, Any] | None, factors: Sequence[tuple[str, ...]]
 ) -> dict[tuple[str, ...], dict[str, Source]]:
     """Read ``between=``: predictors, or predictors by grouping factor.
+
+    The last column of a nested factor stands for the factor, as in ``(1 | school/class)``: predictors of ``"class"``
+    differ between all classes of all schools.
 
     Raises
     ------
     ValueError
         If the grouping factor is not said where there are several, or not known.
+
+    Examples
+    --------
+    >>> between_groups({"class": {"size": [20, 30]}}, [("school",), ("school", "class")])
+    {('school', 'class'): {'size': [20, 30]}}
     """
+    given = named(given, "between", '{"treated": [0, 1]}')
     if not given:
         return {}
+    groups = list(dict.fromkeys(column for factor in factors for column in factor))
+    inner = {factor[-1]: factor for factor in factors if factor[:-1] in factors and factor[-1:] not in factors}
     nested = {name: value for name, value in given.items() if isinstance(value, Mapping)}
     if nested and len(nested) < len(given):
         raise ValueError("between= has predictors, or predictors by grouping factor, not both.")
@@ -169,13 +212,14 @@ def between_groups(
                 f"between= must say between which groups: between={{{groups[0]!r}: {{{next(iter(given))!r}: …}}}}."
             )
         nested = {groups[0]: dict(given)}
-    found = {}
+    found: dict[tuple[str, ...], dict[str, Source]] = {}
     for name, predictors in nested.items():
         columns = tuple(name.split(":"))
         for column in columns:
             if column not in groups:
                 raise ValueError(f"between= names the grouping factor {column!r}. {suggest(column, groups)}")
-        found[columns] = sources(predictors, "between")
+        columns = inner.get(name, columns)
+        found[columns] = found.get(columns, {}) | sources(predictors, "between")
     return found
 
 
@@ -215,11 +259,13 @@ def designs(groups: Any, rows: Any, factors: Sequence[str]) -> list[tuple[dict[s
         made = [
             {**each, name: whole(number, f"The number of levels of {name!r}")} for each in made for number in numbers
         ]
-    return [(each, _sizes(size)) for each in made for size in _alternatives(rows)]
+    return [(each, _sizes(size, math.prod(each.values()))) for each in made for size in _alternatives(rows)]
 
 
-def _sizes(rows: Any) -> int | tuple[int, ...]:
+def _sizes(rows: Any, cells: int) -> int | tuple[int, ...]:
     if isinstance(rows, tuple):
+        if len(rows) > cells:
+            raise ValueError(f"rows={rows} has the sizes of {len(rows)} groups, but there are {cells} in a design.")
         return tuple(whole(size, "Every size in rows=") for size in rows)
     return whole(rows, "rows=")
 

@@ -7,6 +7,7 @@ of the likelihood are failures.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -321,6 +322,6 @@ def _variance(test: str, alpha: float, design: Design) -> WithoutVariance:
 
 def check_level(alpha: float) -> float:
     """The level of a test, refused if it is not between 0 and 1."""
-    if not 0.0 < alpha < 1.0:
+    if not isinstance(alpha, Real) or not 0.0 < alpha < 1.0:
         raise ValueError(f"alpha is between 0 and 1, not {alpha!r}.")
     return float(alpha)

@@ -10,7 +10,8 @@ whatever order and by whichever process.
 
 Reading a formula takes longer than fitting the model. Studies that have the same predictors share one design. Where
 predictors are drawn, the formula is evaluated on the rows of many studies at once, if its columns depend on one row
-at a time; a function that looks at other rows, such as ``scale(x)``, makes the formula be read for each study alone.
+at a time; a function that looks at other rows, such as ``scale(x)``, makes the formula be read for each study alone,
+and so does a study whose columns are not those of a study as planned.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ from hierbayes.study.verdict import Study
 
 ROW_WISE = frozenset({"abs", "sqrt", "square", "exp", "expm1", "log", "log2", "log10", "log1p", "sin", "cos", "tanh"})
 """Functions of numpy that look at one row at a time."""
+DEPENDENT = 1e-10
+"""Least eigenvalue of the products of columns of length one, below which a study is read for itself."""
 Parameters = tuple[dict[Key, float], np.ndarray, np.ndarray]
 """By name; fixed effects (p,); a factor (q, q) of the covariance matrix of the random effects."""
 
@@ -99,7 +102,8 @@ class Plan:
         Yields
         ------
         Study or DataError
-            The error says why a study cannot be analysed as planned, such as a category that nobody drew.
+            The error says why a study cannot be simulated or analysed as planned, such as a category that nobody
+            drew, or a correlation that cannot be.
         """
         if self.grid is None:
             for number in numbers:
@@ -138,16 +142,19 @@ class Plan:
 
     def _designs(self, columns: list[dict[str, np.ndarray]], frames: list[Any]) -> Iterator[Any]:
         """Design of every study, or what is wrong with it."""
-        if self._together:
-            try:
-                yield from self._evaluated(columns)
-                return
-            except DataError:  # of one study, and of which one is found out below
-                pass
-        for frame in frames:
-            yield self._read(frame())
+        made: list[Any] = self._evaluated(columns) if self._together else [None] * len(columns)
+        for design, frame in zip(made, frames, strict=True):
+            yield self._read(frame()) if design is None or _deficient(design) else design
 
-    def _evaluated(self, columns: list[dict[str, np.ndarray]]) -> list[Design]:
+    def _evaluated(self, columns: list[dict[str, np.ndarray]]) -> list[Design | None]:
+        """Designs of many studies from as few evaluations of the formula as there can be; None where it fails."""
+        try:
+            return [*self._stacked(columns)]
+        except DataError:
+            half = len(columns) // 2
+            return [*self._evaluated(columns[:half]), *self._evaluated(columns[half:])] if half else [None]
+
+    def _stacked(self, columns: list[dict[str, np.ndarray]]) -> list[Design]:
         """Designs of many studies from one evaluation of the formula."""
         assert self.grid is not None
         k, base = len(columns), self.template.design
@@ -181,6 +188,8 @@ class Plan:
             ).design
         except DataError as error:
             return error
+        if design.n_dropped:
+            return DataError(f"The study drawn has missing values in {', '.join(design.dropped_columns)}.")
         if design.labels != s.design.labels or design.effect_labels != s.design.effect_labels:
             lost = sorted({*s.design.labels, *s.design.effect_labels} ^ {*design.labels, *design.effect_labels})
             return DataError(f"The study drawn does not have the coefficients planned: {', '.join(lost)}.")
@@ -200,9 +209,12 @@ class Plan:
 
     def _respond(
         self, number: int, rng: np.random.Generator, design: Design, frame: Any, refitter: Refitter | None = None
-    ) -> Study:
-        """A study with a response to its design."""
-        parameters = self._parameters(rng)
+    ) -> Study | DataError:
+        """A study with a response to its design, or why its parameters are none."""
+        try:
+            parameters = self._parameters(rng)
+        except DataError as error:
+            return error
         seed = np.random.SeedSequence(self.seed, spawn_key=(self.point, number, 1))
         y = response(design, parameters, rng)
         if refitter is None:
@@ -211,6 +223,15 @@ class Plan:
             design = copy.copy(design)
             object.__setattr__(design, "y", y)
         return Study(self.point, number, design, parameters[0], seed, self.template, frame, refitter)
+
+
+def _deficient(design: Design) -> bool:
+    """Whether columns are zero, or depend on each other, as where a category is missing."""
+    lengths = np.linalg.norm(design.X, axis=0)
+    if not lengths.all() or not all(block.Z.any(axis=0).all() for block in design.blocks):
+        return True
+    scaled = design.X / lengths
+    return bool(len(lengths)) and bool(np.linalg.eigvalsh(scaled.T @ scaled)[0] < DEPENDENT)
 
 
 def response(design: Design, parameters: Parameters, rng: np.random.Generator) -> np.ndarray:

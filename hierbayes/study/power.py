@@ -121,8 +121,8 @@ def power(
         Standard deviation of the residuals.
     groups : int, list, or mapping
         Levels of the grouping factor; ``{"subject": 50, "item": 30}`` for several, crossed or nested (30 items in
-        every subject). A list or a range gives alternatives. Of a fit: whole groups of its rows are used again, from
-        the first on.
+        every subject). A list or a range gives alternatives. Of a fit: whole groups of its rows are used again, in
+        the order of the data, and those of every treatment or other arm in proportion.
     rows : int, tuple, or list
         Rows of every group (of every combination of groups, if there are several factors). A tuple has unequal sizes,
         recycled over the groups; a list or a range gives alternatives. Of a fit: the rows of every group are used
@@ -132,7 +132,8 @@ def power(
         anew for every study, or values that are recycled over the rows of every group.
     between : mapping
         Predictors that are constant within groups, likewise; values are recycled over the groups. With several
-        factors, by factor: ``{"item": {"frequency": scipy.stats.norm()}}``.
+        factors, by factor: ``{"item": {"frequency": scipy.stats.norm()}}``. In ``(1 | school/class)``, ``"class"``
+        is the classes of all schools: ``{"class": {"size": [20, 30]}}``.
     data : pandas.DataFrame
         The predictors and groups planned, instead of groups, rows, within and between.
     weights, se, residual : str, optional
@@ -154,8 +155,15 @@ def power(
         Study k of design d depends on the seed, d and k alone. Without one a seed is drawn and kept in the result.
     draws : bool, default True
         Of a posterior: False takes its means instead of its draws.
-    priors, success, engine : optional
-        For ``method="posterior"``; see `hierbayes.study.assurance`.
+    priors : mapping, optional
+        For ``method="posterior"``: priors of the analysis in Bambi's form, instead of the model's.
+    success : mapping, optional
+        For ``method="posterior"``: what the posterior must say; all that is given must hold. ``{"direction": c}``:
+        one side of the null value has a probability of c or more; ``{"rope": r, "probability": c}``: being farther
+        from it than r has probability c or more (by default 0.95); ``{"width": w}``: the interval is no wider than w.
+        By default: the interval excludes the null value.
+    engine : {"auto", "quadrature", "importance", "nuts"}, optional
+        For ``method="posterior"``: how the posterior is found; ``"auto"`` takes the cheapest that is accurate.
     cores : int, default 1
         Processes.
     client : distributed.Client, optional
@@ -191,7 +199,7 @@ def power(
     0      20     5          200       0    0.8
     """
     alpha, total = check_level(alpha), whole(simulations, "simulations")
-    seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else int(seed)
+    seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else whole(seed, "seed", 0)
     given = {"effects": effects, "sds": sds, "correlations": correlations, "sigma": sigma, "rho": rho}
     if isinstance(model, str):
         caller = sys._getframe(1)

@@ -3,7 +3,7 @@ r"""What simulated studies add up to.
 Power is the share of significant studies among those that came to an end, with Wilson's interval (Wilson 1927,
 Journal of the American Statistical Association 22, 209) and the Monte Carlo standard error ``√(p (1 - p)/n)``.
 Studies that failed are counted apart: ``power_min`` and ``power_max`` are what power would be if none, or all, of
-them had been significant.
+them had been significant. The interval of the mean width is Student's.
 
 Of the significant studies the type S rate is the share whose estimate has the wrong sign, and the exaggeration the
 mean of their estimates' size over that of the truth, both as seen from the null hypothesis (Gelman & Carlin 2014,
@@ -21,14 +21,15 @@ import pandas as pd
 from scipy import stats
 
 from hierbayes.errors import HierbayesError
+from hierbayes.study.grid import whole
 from hierbayes.study.plan import Plan
 from hierbayes.study.sample_size import sample_sizes
 from hierbayes.study.verdict import Judge
 
 TABLE = [
     "n", "simulations", "failed", "singular", "power", "mc_se", "conf_low", "conf_high", "power_min", "power_max",
-    "truth", "estimate", "bias", "bias_se", "coverage", "coverage_low", "coverage_high", "width", "width_se",
-    "type_s", "exaggeration",
+    "truth", "estimate", "bias", "bias_se", "coverage", "coverage_low", "coverage_high", "width", "width_low",
+    "width_high", "type_s", "exaggeration",
 ]  # fmt: skip
 """Columns of the table of designs, after those that say how many groups and rows there are."""
 LEVEL = 0.95
@@ -47,7 +48,8 @@ class Power:
         One row a design: its numbers of groups and rows; n (rows in all); simulations that were made, failed (came to
         no conclusion), singular; power, its Monte Carlo error and interval; power_min and power_max, its bounds for
         whatever the failed ones would have found; truth, mean estimate and bias; coverage and mean width of the
-        interval of the study, 1 - alpha; type_s and exaggeration among the significant ones.
+        interval of the study, 1 - alpha, with their Monte Carlo intervals; type_s and exaggeration among the
+        significant ones.
     simulations : pandas.DataFrame
         One row a simulated study: point (row of the table), number, truth, significant, p_value, estimate, std_error,
         df, conf_low, conf_high, singular, failure.
@@ -79,7 +81,15 @@ class Power:
         Returns
         -------
         pandas.DataFrame
+
+        Raises
+        ------
+        ValueError
+            If there is no such study.
         """
+        number, point = whole(number, "number", 0), whole(point, "point", 0)
+        if point >= len(self.plans):
+            raise ValueError(f"point={point} is no row of the table, which has {len(self.plans)}, counted from 0.")
         return self.plans[point].study(number).specification.data
 
     @property
@@ -107,7 +117,7 @@ class Power:
         ValueError
             If `power` is not between 0 and 1.
         """
-        return sample_sizes(self.table, sizes_of(self.table), power)
+        return sample_sizes(self.table, sizes_of(self.table), power, getattr(self.judges[0], "alpha", 0.05))
 
     def __repr__(self) -> str:
         shown = [*sizes_of(self.table), "n", "simulations", "failed", "singular", "power", "conf_low", "conf_high",
@@ -180,6 +190,7 @@ def _row(made: pd.DataFrame, null: float) -> dict[str, Any]:
     judged = (ended["conf_low"].notna() & ended["truth"].notna()).to_numpy()
     coverage = proportion(int(inside[judged].sum()), int(judged.sum()))
     width = ended["conf_high"] - ended["conf_low"]
+    off = stats.t.ppf(0.5 + 0.5 * LEVEL, width.count() - 1) * width.sem()
     true, seen = found["truth"] - null, found["estimate"] - null
     with_side = true != 0.0
     type_s = (np.sign(seen) == -np.sign(true))[with_side].mean() if _known(seen[with_side]) else np.nan
@@ -204,7 +215,8 @@ def _row(made: pd.DataFrame, null: float) -> dict[str, Any]:
         "coverage_low": coverage[1],
         "coverage_high": coverage[2],
         "width": width.mean(),
-        "width_se": width.sem(),
+        "width_low": width.mean() - off,
+        "width_high": width.mean() + off,
         "type_s": type_s,
         "exaggeration": exaggeration,
     }

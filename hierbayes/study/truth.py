@@ -12,14 +12,16 @@ import pandas as pd
 from hierbayes import names
 from hierbayes.covariance import cholesky
 from hierbayes.design import Design
-from hierbayes.errors import suggest
+from hierbayes.errors import DataError, suggest
 from hierbayes.estimates import FIXED, RESIDUAL, VARIANCE, variance_rows
-from hierbayes.study.grid import draw, drawn
+from hierbayes.study.grid import draw, drawn, named
 
 Key = tuple[str, str, str]
 """Effect, group and term of a parameter, as in `RemlFit.tidy`."""
 SIGMA: Key = (VARIANCE, RESIDUAL, names.SIGMA)
 RHO: Key = (VARIANCE, RESIDUAL, names.RHO)
+ROUNDING = 1e-8
+"""How far below zero an eigenvalue of a matrix of correlations may be."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,15 +55,48 @@ class Truth:
 
 
 def arrays(truth: Mapping[Key, float], design: Design) -> tuple[np.ndarray, np.ndarray]:
-    """Fixed effects (p,) and a factor (q, q) of the covariance matrix of the random effects."""
+    """Fixed effects (p,) and a factor (q, q) of the covariance matrix of the random effects.
+
+    Raises
+    ------
+    DataError
+        If a parameter is outside its range, or the correlations contradict each other.
+    """
+    ranges = {(VARIANCE, group, term): (0.0, np.inf) for group, term, i, j in variance_rows(design) if i == j}
+    if design.sigma is None:
+        ranges[SIGMA] = np.finfo(float).tiny, np.inf
+    if design.residual is not None:
+        ranges[RHO] = design.residual.bounds
+    for key, (low, high) in ranges.items():
+        if not low <= truth[key] <= high:
+            of = f" of {key[1]}" if key[1] != RESIDUAL else ""
+            raise DataError(f"The {key[2]}{of} that was drawn is {truth[key]:.3g}, which it cannot be.")
     beta = np.array([truth[FIXED, "", label] for label in design.labels])
-    pairs = variance_rows(design)
-    sd = np.array([truth[VARIANCE, group, term] for group, term, i, j in pairs if i == j])
-    R = np.eye(len(sd))
-    for group, term, i, j in pairs:
+    sd = np.array([truth[VARIANCE, group, term] for group, term, i, j in variance_rows(design) if i == j])
+    return beta, cholesky(_correlated(truth, design) * np.outer(sd, sd))
+
+
+def _correlated(truth: Mapping[Key, float], design: Design) -> np.ndarray:
+    """Correlation matrix (q, q) of the random effects, refused if there is none like that."""
+    R = np.eye(design.layout.q)
+    for group, term, i, j in variance_rows(design):
         if i != j:
             R[i, j] = R[j, i] = np.nan_to_num(truth[VARIANCE, group, term])
-    return beta, cholesky(R * np.outer(sd, sd))
+    if len(R) and np.linalg.eigvalsh(R)[0] < -ROUNDING:
+        raise DataError("The correlations contradict each other: no random effects are correlated like that.")
+    return R
+
+
+def check_constants(truth: Truth, design: Design) -> None:
+    """Refuse correlations that contradict each other, where they are not drawn.
+
+    Raises
+    ------
+    DataError
+    """
+    pairs = [(VARIANCE, group, term) for group, term, i, j in variance_rows(design) if i != j]
+    if truth.draws is None and not any(drawn(truth.values[key]) for key in pairs):  # noqa: PD011 - no data frame
+        _correlated(truth.values, design)
 
 
 def given_effects(effects: Mapping[str, Any] | None, design: Design) -> dict[Key, Any]:
@@ -73,7 +108,7 @@ def given_effects(effects: Mapping[str, Any] | None, design: Design) -> dict[Key
         For a name that is no coefficient.
     """
     found: dict[Key, Any] = {}
-    for label, value in (effects or {}).items():
+    for label, value in named(effects, "effects", '{"X": 0.3}').items():
         if label not in design.labels:
             raise ValueError(f"effects= names {label!r}, which is no coefficient. {suggest(label, design.labels)}")
         found[FIXED, "", label] = _number(value, f"effects[{label!r}]")
@@ -93,7 +128,7 @@ def given_sds(sds: Mapping[str, Any] | None, design: Design) -> dict[Key, Any]:
         if i == j:
             known.setdefault(group, []).append(term[3:-1])
     found: dict[Key, Any] = {}
-    for group, value in (sds or {}).items():
+    for group, value in named(sds, "sds", '{"subject": 0.5}').items():
         if group not in known:
             raise ValueError(f"sds= names {group!r}, which is no grouping factor. {suggest(group, known)}")
         if not isinstance(value, Mapping):
@@ -124,7 +159,7 @@ def given_correlations(correlations: Mapping[str, Any] | None, design: Design) -
         if i != j:
             known.setdefault(group, {})[labels[j], labels[i]] = term
     found: dict[Key, Any] = {}
-    for group, value in (correlations or {}).items():
+    for group, value in named(correlations, "correlations", '{"subject": 0.3}').items():
         if group not in known:
             raise ValueError(f"correlations= names {group!r}, which has none in this model. {suggest(group, known)}")
         pairs = known[group]
@@ -179,6 +214,13 @@ def given_residual(sigma: Any, rho: Any, design: Design) -> dict[Key, Any]:
 def _number(value: Any, what: str, low: float = -np.inf, high: float = np.inf) -> Any:
     """A finite number in its range, or a distribution."""
     if hasattr(value, "rvs") or hasattr(value, "sample"):
+        least, most = map(float, value.support()) if hasattr(value, "support") else (low, high)
+        if least < low or most > high:
+            remedy = "uniform or truncnorm" if np.isfinite(high) else "halfnorm, gamma or truncnorm"
+            raise ValueError(
+                f"{what} is drawn from {least:g} to {most:g}, but it is from {low:g} to {high:g}; give a "
+                f"distribution that stays there, such as scipy.stats.{remedy}."
+            )
         return value
     try:
         number = float(value)
@@ -190,7 +232,7 @@ def _number(value: Any, what: str, low: float = -np.inf, high: float = np.inf) -
 
 
 def check_complete(values: Mapping[Key, Any], design: Design) -> None:
-    """Refuse a truth that lacks a standard deviation, or whose correlations contradict each other.
+    """Refuse a truth that lacks a standard deviation or the correlation of the residuals.
 
     Raises
     ------
@@ -208,13 +250,6 @@ def check_complete(values: Mapping[Key, Any], design: Design) -> None:
         raise ValueError("sigma= is missing: the standard deviation of the residuals.")
     if design.residual is not None and RHO not in values:
         raise ValueError("rho= is missing: the correlation of the residuals.")
-    if not any(map(drawn, values.values())):
-        R = np.eye(design.layout.q)
-        for group, term, i, j in variance_rows(design):
-            if i != j:
-                R[i, j] = R[j, i] = values[VARIANCE, group, term]
-        if len(R) and np.linalg.eigvalsh(R)[0] < -1e-12:
-            raise ValueError("correlations= contradict each other: no random effects are correlated like that.")
 
 
 def defaults(design: Design) -> dict[Key, Any]:

@@ -11,8 +11,10 @@ import pandas as pd
 
 from hierbayes.errors import FormulaError, HierbayesError
 from hierbayes.from_bambi.families import read_family
+from hierbayes.from_bambi.formula import parse
 from hierbayes.model import Model
 from hierbayes.predictions.groups import KNOWN, MEAN, MIXED, NEW, POPULATION, RESPONSE, Groups, read_groups
+from hierbayes.rivals.features import columns_seen
 
 try:
     from sklearn.base import BaseEstimator, RegressorMixin
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from hierbayes.results import FamilyFit, Fit, LaplaceFit, RemlFit
 
 METHODS = ("reml", "ml", "bayes")
+BERNOULLI = "bernoulli"
 RESPONSE_NAME = re.compile(r"`([^`]+)`|([^\W\d]\w*)")
 """A plain name on the left side of a formula."""
 
@@ -43,17 +46,20 @@ class MixedRegressor(RegressorMixin, BaseEstimator):
     ----------
     formula : str
         As of `hierbayes.Model`. The response is what `fit` is given as y and a plain name here; a column of X with
-        that name is ignored. The right side alone will do: ``"x + (x | g)"``.
+        that name is ignored. The right side alone will do: ``"x + (x | g)"``; the response then has the name of y, or
+        one like it that the formula does not use.
     method : {"reml", "ml", "bayes"}, default "reml"
         By what the model is fitted: `Model.reml`, `Model.ml` or `Model.fit`.
     groups : str or mapping, default "mixed"
         For which groups predictions are meant, as of `RemlFit.predict`; see Notes.
     family, link, priors, weights, se, residual
-        As of `hierbayes.Model`; `weights` and `se` are columns of X.
+        As of `hierbayes.Model`; `weights` and `se` are columns of X. With `residual`, predictions take no account of
+        the correlation of new rows with the residuals of those fitted; for how well later rows of known series are
+        predicted with it, see `Fit.lfo`.
     draws, tune, chains : int
         As of `Model.fit`, for ``method="bayes"``.
     seed : int, default 0
-        Of the draws.
+        Of the draws, and of the simulated standard deviations; see Notes.
 
     Attributes
     ----------
@@ -67,8 +73,9 @@ class MixedRegressor(RegressorMixin, BaseEstimator):
     With ``groups="mixed"`` a row of a level that was fitted is predicted with the effects of that level (the BLUP, or
     the posterior mean), and a row of a new level with the mean over the effects that a new level may have, which for
     a Gaussian response is the prediction of the average level; factor by factor, if there are several. ``"new"``
-    takes all levels for new ones, as ``"population"`` does. No prediction depends on draws of new effects; standard
-    deviations account for what is not known of either.
+    takes all levels for new ones, as ``"population"`` does. No prediction depends on draws of new effects. Standard
+    deviations account for what is not known of either; they are closed forms for a Gaussian response fitted by
+    maximum likelihood, and for a response of 0 and 1, and else found by simulation, so that they depend on `seed`.
 
     Everything that is a property of the rows fitted, such as ``scale(x)``, is learned anew in each fold. Functions of
     your own cannot be part of the formula; make them steps of a pipeline, whose ``set_output(transform="pandas")``
@@ -205,7 +212,11 @@ class MixedRegressor(RegressorMixin, BaseEstimator):
         check_is_fitted(self, "fit_")
         frame = self._frame(X)
         mean = self._predicted(frame, MEAN, "estimate")
-        return (mean, self._predicted(frame, RESPONSE, "std_error")) if return_std else mean
+        if not return_std:
+            return mean
+        if self.model_.family.name == BERNOULLI:
+            return mean, np.sqrt(mean * (1.0 - mean))
+        return mean, self._predicted(frame, RESPONSE, "std_error")
 
     def _predicted(self, frame: pd.DataFrame, kind: str, column: str) -> np.ndarray:
         """A column of predictions, of rows with the same known factors at a time."""
@@ -230,8 +241,12 @@ class MixedRegressor(RegressorMixin, BaseEstimator):
             raise FormulaError('The formula must be a text such as "y ~ x + (x | group)" or "x + (x | group)".')
         left, _, right = self.formula.rpartition("~")
         if not left.strip():
-            name = getattr(y, "name", None)
-            return right, name if isinstance(name, str) and "`" not in name else "y"
+            given = getattr(y, "name", None)
+            name = given if isinstance(given, str) and "`" not in given else "y"
+            used = columns_seen(parse(f"y ~ {right}", random=False), self.weights, self.se, self.residual)
+            while name in used:
+                name += "_"
+            return right, name
         found = RESPONSE_NAME.fullmatch(left.strip())
         if found is None:
             raise FormulaError(

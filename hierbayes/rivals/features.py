@@ -7,25 +7,31 @@ features      columns
 "one-hot"     these, and an indicator of each cluster among the rows that are fitted: a row of another cluster
               has zeros in all of them (``OneHotEncoder(handle_unknown="ignore")``)
 "number"      those of the fixed effects, and the cluster as a number: its label if that is one, else its place
-              among the sorted labels. The order and the distances of such numbers mean nothing; a new cluster is
-              taken for the one with the next number
-"data"        the data frame's own columns that the right side of the formula uses
+              among the sorted labels. The order and the distances of such numbers mean nothing; a forest takes a
+              new cluster for one with a number nearby
+"data"        the data frame's own columns that the right side of the formula, weights, standard errors and the
+              residual structure use; of an offset as well, which is not subtracted from the response then
 ============  ==============================================================================================
 """
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import pandas as pd
 
-from hierbayes import names
+from hierbayes import names, series
 from hierbayes.design import Design, Factor
+from hierbayes.from_bambi.formula import Formula
 from hierbayes.specification import Specification
 
 FIXED, ONE_HOT, NUMBER, DATA = "fixed", "one-hot", "number", "data"
 FEATURES = (FIXED, ONE_HOT, NUMBER, DATA)
+
+
+def columns_seen(formula: Formula, weights: str | None, se: str | None, residual: str | None) -> set[str]:
+    """What a model uses of its rows besides the response: columns, and values of the caller's."""
+    correlated = () if residual is None else series.parse(residual).columns
+    return formula.right_names | {name for name in (weights, se) if name is not None} | set(correlated)
 
 
 class Features:
@@ -41,8 +47,9 @@ class Features:
     def __init__(self, specification: Specification, factor: Factor) -> None:
         self.design: Design = specification.design
         self.factor = factor
-        left = set(re.findall(r"\w+", specification.parsed.left)) | set(names.ARRAYS)
-        self.data = specification.data[[name for name in specification.data.columns if str(name) not in left]]
+        given = (specification.weights, specification.se, specification.residual)
+        seen = columns_seen(specification.parsed, *given) - set(names.ARRAYS)
+        self.data = specification.data[[name for name in specification.data.columns if name in seen]]
 
     def split(self, kind: str, known: np.ndarray, new: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Features of the rows to fit and of those to predict.

@@ -1,1 +1,0 @@
-"""Predicting rows of known and of new clusters: a scikit-learn regressor, and cross-validation of any predictors."""
