@@ -165,7 +165,7 @@ def specify(
     family_ = read_family(family, link, parsed.wrapper)
     if not family_.exact:
         _refuse_gaussian(family_, {"weights": weights, "se": se, "residual": residual})
-    used = names_used(parsed, namespace or {}, data.columns)
+    used = names_used(parsed, namespace or {}, getattr(data, "columns", ()))
     rows, design = read_design(parsed, data, used, dropna, weights, se, residual, family_)
     given = without_order(priors or {}, family_)
     check_prior_names(design, given)
