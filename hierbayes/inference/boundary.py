@@ -98,20 +98,37 @@ def likelihood_ratio(
     return LikelihoodRatio(chisq, df, p_value, float(stats.chi2.sf(chisq, df)), note)
 
 
+def difference(smaller: Estimate, larger: Estimate) -> tuple[float, int]:
+    """X² and the number of parameters that it tests; X² is negative only where the larger model fits worse.
+
+    Parameters
+    ----------
+    smaller, larger : Estimate
+
+    Returns
+    -------
+    chisq : float
+        0 where it is no more than rounding.
+    df : int
+    """
+    chisq = smaller.criterion - larger.criterion
+    return (0.0 if -WORSE <= chisq <= WORSE else chisq), larger.n_par - smaller.n_par
+
+
 def _statistic(smaller: Estimate, larger: Estimate) -> tuple[float, int]:
-    """X² and the number of parameters that it tests."""
-    chisq, df = smaller.criterion - larger.criterion, larger.n_par - smaller.n_par
+    """X² and the number of parameters that it tests, with a warning where it is not to be trusted."""
+    chisq, df = difference(smaller, larger)
     pair = f"{named(smaller.design)!r} with {named(larger.design)!r}"
     if df <= 0:
         raise HierbayesError(f"There is nothing to test in comparing {pair}: the second has no further parameter.")
     problem = ""
-    if chisq < -WORSE:
+    if chisq < 0.0:
         problem = f"the larger model fits worse, by {-chisq:.2g} in -2 log likelihood"
     elif not (smaller.converged and larger.converged):
         problem = "a fit has not converged"
     if problem:
         warnings.warn(f"The comparison of {pair} is not to be trusted: {problem}.", ConvergenceWarning, stacklevel=4)
-    return (0.0 if chisq <= WORSE else chisq), df
+    return max(chisq, 0.0), df
 
 
 def boundary_p_value(chisq: float, df: int, variances: int) -> tuple[float, str]:

@@ -1,14 +1,14 @@
 """Methods: each is fitted to some rows of a model and says what it expects of others.
 
 =================================  ==========================================================================
-method                          what it says of a row, from the rows fitted
+method                             what it says of a row, from the rows fitted
 =================================  ==========================================================================
-ordinary regression                least squares on the fixed effects; clusters ignored (complete pooling)
-…, group dummies                 an intercept for each cluster besides (no pooling); nothing of a new cluster
+ordinary regression                least squares on the fixed effects; groups ignored (complete pooling)
+…, group dummies                   an intercept for each group besides (no pooling); nothing of a new group
 an estimator of scikit-learn       what its ``predict`` gives, and no density
 REML                               fixed effects and BLUPs at the variances estimated from the rows fitted; for a
-                                   new cluster the mean over clusters. Density: Normal, with the errors of fixed
-                                   effects and BLUPs (and the variance between clusters, for a new one) and the
+                                   new group the mean over groups. Density: Normal, with the errors of fixed
+                                   effects and BLUPs (and the variance between groups, for a new one) and the
                                    residual variance; the variances are taken as known
 Bayes                              the posterior mean given the rows fitted, and the average over the draws of θ of
                                    the density of the row, everything but θ integrated out, as in `Fit.kfold`
@@ -26,6 +26,7 @@ import numpy as np
 from scipy import stats
 
 from hierbayes.checks.residuals import theta_of
+from hierbayes.cross_validation.kfold import CHUNK
 from hierbayes.cross_validation.left_out import Predictive, check_series
 from hierbayes.cross_validation.posterior_refits import log_mean, refit_without
 from hierbayes.design import Design, Factor
@@ -40,9 +41,6 @@ from hierbayes.threads import parts
 if TYPE_CHECKING:
     from hierbayes.model import Model
     from hierbayes.results import Fit
-
-CHUNK = 8_000_000
-"""Draws times rows that are predicted at a time."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from scipy import special
 from hierbayes.design import Design
 from hierbayes.errors import HierbayesError, suggest
 from hierbayes.estimates import FIXED, VARIANCE, Estimate, variance_rows
-from hierbayes.inference.boundary import WORSE, boundary_p_value
+from hierbayes.inference.boundary import boundary_p_value, difference
 from hierbayes.inference.contrasts import Df, inference
 from hierbayes.inference.hypotheses import contrast_matrix
 from hierbayes.inference.random_effects import reductions
@@ -210,10 +210,9 @@ def _compared(smaller: Estimate, larger: Estimate, alpha: float, estimate: float
     for fit in (smaller, larger):
         if not fit.converged:
             return failed(fit.message)
-    chisq, df = smaller.criterion - larger.criterion, larger.n_par - smaller.n_par
-    if chisq < -WORSE:
+    chisq, df = difference(smaller, larger)
+    if chisq < 0.0:
         return failed("the larger model fits worse than the smaller one")
-    chisq = 0.0 if chisq <= WORSE else chisq
     p_value = boundary_p_value(chisq, df, larger.moments.q - smaller.moments.q)[0]
     return Verdict(p_value < alpha, p_value, estimate, error, float(df), singular=larger.singular)
 
