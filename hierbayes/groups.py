@@ -1,4 +1,4 @@
-"""Integer codes of groups, with the order and the names of levels that Bambi gives them."""
+"""Integer codes of groups, with the order and the names of levels that Bambi gives them; sums and means by code."""
 
 from __future__ import annotations
 
@@ -58,3 +58,21 @@ def group_codes(rows: pd.DataFrame, columns: Sequence[str]) -> tuple[np.ndarray,
             f"them, for instance without colons: data[{columns[0]!r}].astype(str).str.replace(':', '.')."
         )
     return codes.astype(np.int64), labels
+
+
+def level_sums(columns: np.ndarray, codes: np.ndarray, levels: int) -> np.ndarray:
+    """Sums (J, k) of columns (n, k) by level."""
+    return np.stack([np.bincount(codes, column, minlength=levels) for column in columns.T], axis=1)
+
+
+def level_means(columns: np.ndarray, codes: np.ndarray, levels: int, weights: np.ndarray | None = None) -> np.ndarray:
+    """Means (J, k) of columns (n, k) by level, NaN for a level without rows.
+
+    Examples
+    --------
+    >>> level_means(np.array([[1.0], [4.0], [7.0]]), np.array([0, 0, 1]), 2, np.array([2.0, 1.0, 1.0])).tolist()
+    [[2.0], [7.0]]
+    """
+    weighted = columns if weights is None else columns * weights[:, None]
+    with np.errstate(invalid="ignore"):
+        return level_sums(weighted, codes, levels) / np.bincount(codes, weights, minlength=levels)[:, None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hierbayes.design import Factor
+from hierbayes.groups import level_means
 from hierbayes.moments import DEPENDENT
 
 
@@ -20,9 +21,7 @@ def varies(columns: np.ndarray, factor: Factor) -> tuple[np.ndarray, np.ndarray]
     -------
     within, between : (k,) bool arrays
     """
-    sizes = np.bincount(factor.codes, minlength=len(factor.levels))
-    sums = np.stack([np.bincount(factor.codes, column, len(factor.levels)) for column in columns.T], axis=1)
-    means = (sums / np.maximum(sizes, 1)[:, None])[factor.codes]
+    means = level_means(columns, factor.codes, len(factor.levels))[factor.codes]
     least = DEPENDENT**2 * (columns**2).sum(axis=0)
     inside = ((columns - means) ** 2).sum(axis=0)
     outside = ((means - columns.mean(axis=0)) ** 2).sum(axis=0)

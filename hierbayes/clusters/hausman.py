@@ -35,6 +35,7 @@ from hierbayes.clusters.between_within import factor_of
 from hierbayes.design import Design, Factor, Term
 from hierbayes.errors import DataError, HierbayesError, SingularFit
 from hierbayes.estimates import Estimate
+from hierbayes.groups import level_means
 from hierbayes.inference.contrasts import Df, inference, joint_test
 from hierbayes.marginal import Marginal
 from hierbayes.model import Model
@@ -175,13 +176,10 @@ def least_squares_with_dummies(
     """
     w = np.ones(design.n) if design.weights is None else design.weights
     y = design.y - (0.0 if design.offset is None else design.offset)
-    total = np.bincount(factor.codes, w)
-
-    def centred(v: np.ndarray) -> np.ndarray:
-        return (v - (np.bincount(factor.codes, w * v) / total)[factor.codes]) * np.sqrt(w)
-
-    X, y = np.column_stack([centred(column) for column in design.X[:, columns].T]), centred(y)
-    df = design.n - int((total > 0).sum()) - X.shape[1]
+    Xy, J = np.column_stack([design.X[:, columns], y]), len(factor.levels)
+    centred = (Xy - level_means(Xy, factor.codes, J, w)[factor.codes]) * np.sqrt(w)[:, None]
+    X, y = centred[:, :-1], centred[:, -1]
+    df = design.n - len(np.unique(factor.codes)) - X.shape[1]
     scale = np.sqrt((X**2).sum(axis=0))
     if df < 1 or np.linalg.svd(X / scale, compute_uv=False)[-1] < 1e-8:
         raise DataError(
@@ -232,12 +230,10 @@ def with_means(design: Design, factor: Factor, columns: np.ndarray) -> Design:
     -------
     Design
     """
-    w = np.ones(design.n) if design.weights is None else design.weights
-    total = np.bincount(factor.codes, w)
-    means = [(np.bincount(factor.codes, w * x) / total)[factor.codes] for x in design.X[:, columns].T]
+    means = level_means(design.X[:, columns], factor.codes, len(factor.levels), design.weights)[factor.codes]
     labels = [f"mean of {label}" for label, keep in zip(design.labels, columns, strict=True) if keep]
     terms = tuple(Term(label, (label,)) for label in labels)
-    return replace(design, X=np.column_stack([design.X, *means]), terms=(*design.terms, *terms))
+    return replace(design, X=np.column_stack([design.X, means]), terms=(*design.terms, *terms))
 
 
 def _mundlak(design: Design, factor: Factor, columns: np.ndarray, df: Df) -> tuple[float, int, float, float, str]:

@@ -22,6 +22,7 @@ from functools import cached_property
 
 import numpy as np
 
+from hierbayes.groups import level_sums
 from hierbayes.moments import DEPENDENT
 
 ESTIMABLE = 1e-7
@@ -174,11 +175,6 @@ def least_squares(y: np.ndarray, common: np.ndarray, own: np.ndarray, codes: np.
     return LeastSquares(
         slopes, by_common, information, gamma, scale, V, s**-2.0, float(residual @ residual), len(y) - rank
     )
-
-
-def level_sums(columns: np.ndarray, codes: np.ndarray, levels: int) -> np.ndarray:
-    """(J, columns) sums by level."""
-    return np.column_stack([np.bincount(codes, column, minlength=levels) for column in columns.T])
 
 
 def _left(column: np.ndarray, length: np.ndarray, codes: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ from __future__ import annotations
 import numpy as np
 
 from hierbayes.estimates import Estimate
-from hierbayes.pooling_ladder.least_squares import level_sums
+from hierbayes.groups import level_sums
 
 
 def observed_std_errors(reml: Estimate) -> np.ndarray:

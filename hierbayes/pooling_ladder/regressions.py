@@ -7,6 +7,7 @@ from collections.abc import Collection
 import numpy as np
 
 from hierbayes.design import Design
+from hierbayes.groups import level_means
 from hierbayes.moments import DEPENDENT
 from hierbayes.pooling_ladder.least_squares import Combination, LeastSquares, least_squares
 from hierbayes.pooling_ladder.rung import AGGREGATION, COMPLETE, FULL, INTERCEPTS, MEAN_SLOPE, TWO_STAGE, Rung, listed
@@ -55,9 +56,8 @@ class Regressions:
     def aggregation(self) -> Rung:
         """The means of the groups, each counting once."""
         codes, J, root = self._factor.codes, self._levels, self._root
-        weight = np.bincount(codes, root**2, minlength=J)
-        y = np.bincount(codes, root * self._y, minlength=J) / weight
-        X = np.column_stack([np.bincount(codes, root * x, minlength=J) / weight for x in self._X.T])
+        means = level_means(np.column_stack([self._X, self._y]) / root[:, None], codes, J, root**2)
+        X, y = means[:, :-1], means[:, -1]
         # of a predictor centred within groups the means are rounding, and so are their differences
         middle, rounding = X.mean(axis=0), DEPENDENT * np.sqrt((self._design.X**2).mean(axis=0))
         same = np.abs(X - middle).max(axis=0) <= rounding

@@ -20,6 +20,7 @@ import numpy as np
 from scipy import stats
 
 from hierbayes.design import Design, Factor
+from hierbayes.groups import level_means
 
 COLLINEAR = 1e-9
 """Singular values below this, relative to columns of mean square 1, are zero, and so are deviations from a space."""
@@ -61,12 +62,12 @@ def ordinary(
     variance, clusters = 1.0 / weights[new], 0
     if factor is not None:
         codes = factor.codes
-        mass = np.bincount(codes[known], weights[known], minlength=len(factor.levels))
-        mass[mass == 0.0] = np.nan
-        Xy = np.column_stack([X, y])
-        sums = [np.bincount(codes[known], weights[known] * each, minlength=len(mass)) for each in Xy[known].T]
-        X, y = np.split(Xy - (np.array(sums) / mass).T[codes], [-1], axis=1)
-        y, variance, clusters = y[:, 0], variance + 1.0 / mass[codes[new]], int(np.isfinite(mass).sum())
+        J, Xy = len(factor.levels), np.column_stack([X, y])
+        centred = Xy - level_means(Xy[known], codes[known], J, weights[known])[codes]
+        X, y = centred[:, :-1], centred[:, -1]
+        mass = np.bincount(codes[known], weights[known], minlength=J)
+        variance = variance + 1.0 / np.where(mass > 0.0, mass, np.nan)[codes[new]]
+        clusters = int((mass > 0.0).sum())
     root = np.sqrt(weights[known])
     U, s, Vt = np.linalg.svd(X[known] * root[:, None], full_matrices=False)
     kept = s > COLLINEAR * np.sqrt(weights[known].sum())
