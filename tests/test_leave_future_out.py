@@ -18,7 +18,8 @@ from scipy.special import logsumexp
 import hierbayes as hb
 from hierbayes.cross_validation import leave_future_out
 from hierbayes.cross_validation.comparison import _future
-from hierbayes.cross_validation.leave_future_out import Forecast, _warn, cut, times
+from hierbayes.cross_validation.future import cut, times
+from hierbayes.cross_validation.leave_future_out import Forecast, _warn
 from hierbayes.cross_validation.loo import AGAIN
 from hierbayes.cross_validation.psis import good_k
 from hierbayes.errors import ComparisonWarning, DataError, HierbayesError, HierbayesWarning, ParetoWarning

@@ -20,7 +20,8 @@ import pandas as pd
 import xarray as xr
 
 from hierbayes.cross_validation import family_loo
-from hierbayes.cross_validation.leave_future_out import FUTURE, lfo, own_times
+from hierbayes.cross_validation.future import FUTURE, own_times
+from hierbayes.cross_validation.leave_future_out import lfo
 from hierbayes.cross_validation.loo import grouping_factor, logo, loo
 from hierbayes.cross_validation.source import trials_of
 from hierbayes.design import check_same_response

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from arviz_stats.utils import ELPDDataLFO
 
-from hierbayes.cross_validation.leave_future_out import FUTURE
+from hierbayes.cross_validation.future import FUTURE
 from hierbayes.cross_validation.source import Source
 
 
