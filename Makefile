@@ -1,7 +1,7 @@
 # Everything happens in .venv, which is made on first use.
 #   make report   set up and write reports/sleepstudy.html
 #   make test     set up, then lint, types and tests
-.PHONY: report test lint types slow bench calibration clean
+.PHONY: report test lint types slow docs dist smoke zoo bench calibration clean
 
 BIN := .venv/bin
 
@@ -9,6 +9,7 @@ report: .venv/ready
 	$(BIN)/hierbayes report sleepstudy --output reports/sleepstudy.html
 
 test: lint types
+	@.ci/find-browser || true
 	$(BIN)/pytest -m "not slow" --numprocesses 2 --dist loadfile
 
 lint: .venv/ready
@@ -20,6 +21,22 @@ types: .venv/ready
 
 slow: .venv/ready
 	$(BIN)/pytest -m slow
+
+# The site, in build/site/index.html; needs no network
+docs: .venv/ready
+	$(BIN)/sphinx-build -W --keep-going -q -b html -d build/doctrees docs build/site
+	@echo "build/site/index.html"
+
+# The model zoo, refitted and compared with what is expected
+zoo: .venv/ready
+	$(BIN)/hierbayes zoo verify
+
+dist: .venv/ready
+	rm -rf dist && $(BIN)/python -m build --quiet && ls dist
+
+# Wheel and source distribution, each in a bare environment of every Python found (3.12, 3.13)
+smoke: dist
+	.ci/smoke dist
 
 # make bench BENCH="reml posterior --limit 120 --insteval InstEval.csv.gz"; python -m benchmarks --help lists the rest
 bench: .venv/ready
@@ -37,4 +54,4 @@ calibration: .venv/ready
 	@touch $@
 
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv build dist

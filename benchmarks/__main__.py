@@ -1,7 +1,8 @@
 """Run the benchmarks: ``python -m benchmarks [section or case ...]``.
 
-Writes benchmarks/results/latest.json and latest.md, where cases that are not run again keep their rows. Everything,
-with peers stopped after ten minutes each, takes some two hours; ``--limit 120`` a good half hour.
+Writes benchmarks/results/latest.json, latest.md and docs/benchmarks.md, where cases that are not run again keep
+their rows. Everything, with peers stopped after ten minutes each, takes some two hours; ``--limit 120`` a good half
+hour.
 Peers that are not installed say so in their rows: ``pip install -r benchmarks/requirements.txt``, and in R lme4,
 rstanarm and brms (with a C++ compiler).
 """
@@ -21,12 +22,14 @@ from typing import Any
 
 from benchmarks.cases import INSTEVAL, write_csv
 from benchmarks.machine import describe, memory_gb
+from benchmarks.page import page
 from benchmarks.process import CACHE, Figures, NotExpressibleError, NotInstalledError, figures_of, measure
 from benchmarks.sections import OURS, SECTIONS
 from benchmarks.tables import markdown
 from hierbayes.output import write_whole
 
 RESULTS = Path(__file__).parent / "results"
+PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 
 
 def main() -> None:
@@ -124,6 +127,7 @@ def save(found: dict[str, Any]) -> None:
     RESULTS.mkdir(exist_ok=True)
     write_whole(RESULTS / "latest.json", json.dumps(found, indent=2) + "\n")
     write_whole(RESULTS / "latest.md", markdown(found))
+    write_whole(PAGE, page(found))
 
 
 def _arguments() -> argparse.Namespace:

@@ -6,7 +6,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hierbayes import plots, zoo
     from hierbayes.checks.check import Check
+    from hierbayes.citations.citations import Citations
+    from hierbayes.citations.cite import cite
     from hierbayes.clusters.between_within import between_within
     from hierbayes.clusters.correlations import Correlations, correlations
     from hierbayes.clusters.grouping import Grouping, grouping
@@ -51,6 +54,13 @@ if TYPE_CHECKING:
     from hierbayes.rivals.cross_validate import cross_validate
     from hierbayes.rivals.regressor import MixedRegressor
     from hierbayes.rivals.result import CrossValidation
+    from hierbayes.side_by_side.effects import level_effects
+    from hierbayes.side_by_side.lines import pooling_lines
+    from hierbayes.side_by_side.plane import Plane, plane
+    from hierbayes.side_by_side.predictive import Predictive, predictive
+    from hierbayes.side_by_side.prior_posterior import PriorPosterior, prior_posterior
+    from hierbayes.side_by_side.profiles import Profiles, profiles
+    from hierbayes.side_by_side.residuals import ResidualPanel, residual_panel
     from hierbayes.structures import ar1, compound_symmetry, diagonal
     from hierbayes.study.power import power
     from hierbayes.study.result import Power
@@ -95,6 +105,20 @@ _HOMES = {
     "missing": "clusters.missing",
     "Missing": "clusters.missing",
     "pooling": "pooling_ladder.ladder",
+    "cite": "citations.cite",
+    "Citations": "citations.citations",
+    "level_effects": "side_by_side.effects",
+    "pooling_lines": "side_by_side.lines",
+    "plane": "side_by_side.plane",
+    "Plane": "side_by_side.plane",
+    "predictive": "side_by_side.predictive",
+    "Predictive": "side_by_side.predictive",
+    "prior_posterior": "side_by_side.prior_posterior",
+    "PriorPosterior": "side_by_side.prior_posterior",
+    "profiles": "side_by_side.profiles",
+    "Profiles": "side_by_side.profiles",
+    "residual_panel": "side_by_side.residuals",
+    "ResidualPanel": "side_by_side.residuals",
     "power": "study.power",
     "Power": "study.result",
     "HierbayesError": "errors",
@@ -115,8 +139,10 @@ _HOMES = {
     "PriorWarning": "errors",
 }
 """Where each public name lives. Names are imported when first used: `import hierbayes` is instant."""
+_PACKAGES = ("plots", "zoo")
+"""Packages that are used under their own name."""
 
-__all__ = [*_HOMES, "__version__"]
+__all__ = [*_HOMES, *_PACKAGES, "__version__"]
 
 
 def __getattr__(name: str) -> Any:
@@ -124,6 +150,8 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("hierbayes")
+    if name in _PACKAGES:
+        return import_module(f"hierbayes.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'hierbayes' has no attribute {name!r}")
     value = getattr(import_module(f"hierbayes.{_HOMES[name]}"), name)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hierbayes import display
 from hierbayes.covariance import Layout
 from hierbayes.errors import DataError, suggest
 from hierbayes.family import GAUSSIAN, Family
@@ -376,6 +377,48 @@ class Design:
         """Rows, levels, and of which category the probability is modelled, in words."""
         event = [] if self.event is None else [f"probability of {self.event}"]
         return ", ".join([f"{self.n} rows", *([self.levels] if self.factors else []), *event])
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """What is known of the rows, by name; None and empty text for what the model does not have."""
+        family = self.family
+        return {
+            "response": self.response,
+            "family": None if family.exact else family,
+            "rows": f"{self.n} ({self.n_dropped} incomplete rows left out)" if self.n_dropped else self.n,
+            "groups": self.levels,
+            "probability of": self.event,
+            "residuals": None if self.residual is None else self.residual.text,
+            "standard errors": None if self.sigma is None else "known",
+            "weights": None if self.weights is None or self.sigma is not None else "given",
+            "offset": None if self.offset is None else "given",
+        }
+
+    @property
+    def structure(self) -> pd.DataFrame:
+        """Which effects there are.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row for the fixed effects and one for every block of random effects: effects ("fixed" or the grouping
+            factor), levels (NA for fixed effects), terms, covariance ("free", "none" between them, or empty).
+        """
+        import pandas as pd
+
+        rows: list[tuple] = [("fixed", pd.NA, ", ".join(self.labels), "")]
+        for part in self.parts:
+            labels = part.block.labels
+            covariance = "" if len(labels) == 1 else "free" if part.free else "none"
+            rows.append((f"random, {part.factor.name}", len(part.factor.levels), ", ".join(labels), covariance))
+        return pd.DataFrame(rows, columns=["effects", "levels", "terms", "covariance"]).astype({"levels": "Int64"})
+
+    def _repr_html_(self) -> str:
+        effects = sum(len(part.factor.levels) * len(part.block.labels) for part in self.parts)
+        sizes = {"X": f"{self.n} x {self.X.shape[1]}", "Z": f"{self.n} x {effects}" if effects else None}
+        return display.document(
+            "Design", display.facts(self.facts | sizes), display.table(self.structure), formula=self.formula
+        )
 
     def __repr__(self) -> str:
         effects = [

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from hierbayes import display
+
 RHAT = 1.01
 """Largest R-hat that passes (Vehtari et al. 2021, Bayesian Analysis 16, 667-718)."""
 ESS_PER_CHAIN = 100
@@ -35,6 +37,11 @@ class Convergence:
     def ok(self) -> bool:
         """Whether nothing was found."""
         return not self.problems
+
+    def _repr_html_(self) -> str:
+        found = display.said([("warning", text) for text in self.problems] or [("ok", "Nothing was found.")])
+        known = display.facts({"divergences": self.divergences})
+        return display.document("Convergence", found, known, display.table(self.table, longest=100))
 
 
 def check_convergence(posterior: xr.Dataset, stats: xr.Dataset, otherwise: str = "") -> Convergence:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from hierbayes import names
+from hierbayes import display, names
 from hierbayes.covariance import correlation
 from hierbayes.design import Design, Factor
 from hierbayes.diagnostics import Convergence, check_convergence
@@ -26,7 +26,7 @@ from hierbayes.marginal import Marginal
 from hierbayes.moments import Moments
 from hierbayes.priors import Priors
 from hierbayes.recover import thetas
-from hierbayes.reml import Optimum
+from hierbayes.reml import SINGULAR, Optimum
 from hierbayes.specification import Specification
 from hierbayes.wald import Wald, standard_errors
 
@@ -46,6 +46,31 @@ def variance_rows(design: Design) -> list[tuple[str, str, int, int]]:
     groups = [part.factor.name for part in design.parts for _ in part.block.labels]
     rows = [(groups[i], f"sd({label})", i, i) for i, label in enumerate(labels)]
     return rows + [(groups[i], f"corr({labels[j]}, {labels[i]})", i, j) for i, j in design.layout.pairs]
+
+
+def flat(design: Design, optimum: Any) -> str:
+    """Which random effects of a singular fit have no variance in some direction, and what to do about it.
+
+    Parameters
+    ----------
+    design : Design
+    optimum : Optimum or LaplaceOptimum
+
+    Returns
+    -------
+    str
+        A sentence and its remedy, to stand behind a colon.
+    """
+    found = []
+    for factor in design.factors:
+        where = design.effects_of(factor)
+        if np.linalg.svd(optimum.relative[where, where], compute_uv=False)[-1] < SINGULAR:
+            found.append(repr(factor.name))
+    of = f"of {' and of '.join(found)} " if found else ""
+    return (
+        f"some combination of the random effects {of}has no variance. Look at the posterior, or take a random effect "
+        "out."
+    )
 
 
 class Maximum:
@@ -140,6 +165,31 @@ class Maximum:
     def converged(self) -> bool:
         """Whether gradient and curvature at the answer are those of a maximum."""
         return self.optimum.converged
+
+    @property
+    def _problems(self) -> list[tuple[str, str]]:
+        """What forbids or qualifies its use, each with a severity of `hierbayes.Check`; empty if there is nothing."""
+        found = [] if self.converged else [("problem", f"Not to be trusted: {self.message}.")]
+        if self.singular and not getattr(self.optimum, "separated", False):
+            found.append(("warning", f"Singular fit: {flat(self.design, self.optimum)}"))
+        return found
+
+    def _panel(self, title: str, tidy: pd.DataFrame, *remarks: tuple[str, str]) -> str:
+        """The fit for a notebook: what is wrong, how well it fits, its estimates; remarks go with what is wrong."""
+        known = {
+            "criterion": f"{self.criterion:.2f}",
+            "log likelihood": f"{self.loglik:.2f}",
+            "AIC": f"{self.aic:.1f}",
+            "BIC": f"{self.bic:.1f}",
+            "parameters": self.n_par,
+        }
+        return display.document(
+            title,
+            display.said([*self._problems, *remarks]),
+            display.facts(self.design.facts | known),
+            estimates(tidy, "Estimates with 95% confidence intervals"),
+            formula=self.design.formula,
+        )
 
     @property
     def message(self) -> str:
@@ -464,6 +514,25 @@ class Sampled:
                     parts.append(pd.DataFrame(table[:, k].T, index=index, columns=["mean", "sd", *wanted]))
         return pd.concat(parts)
 
+    def _repr_html_(self) -> str:
+        sizes, attrs, found = self.posterior.sizes, self.idata.attrs, self.convergence
+        known = {
+            "draws": f"{sizes['chain']} chains of {sizes['draw']}",
+            "smallest ESS": f"{found.table[['ess_bulk', 'ess_tail']].min(axis=None):.0f}",
+            "largest R-hat": f"{found.table['r_hat'].max():.3f}" if sizes["chain"] > 1 else None,
+            "divergences": found.divergences,
+            "parameterization": attrs.get("parameterization"),
+            "seconds": f"{attrs['seconds_sampling']:.1f}" if "seconds_sampling" in attrs else None,
+            "seed": attrs.get("seed"),
+        }
+        return display.document(
+            "Posterior",
+            display.said(("problem" if text == self.incomplete else "warning", text) for text in found.problems),
+            display.facts(self.design.facts | known),
+            estimates(self.tidy(), "Posterior means, standard deviations and 95% equal-tailed intervals"),
+            formula=self.design.formula,
+        )
+
     def __repr__(self) -> str:
         sizes = self.posterior.sizes
         lines = [
@@ -475,6 +544,13 @@ class Sampled:
             *(self.convergence.problems or ("converged",)),
         ]
         return "\n".join(lines)
+
+
+def estimates(tidy: pd.DataFrame, caption: str) -> display.Html:
+    """A tidy table for a notebook, with the columns of the texts."""
+    return display.table(
+        tidy[["term", "group", "estimate", "std_error", "conf_low", "conf_high"]], caption, longest=100
+    )
 
 
 def observed_data(design: Design) -> xr.Dataset:

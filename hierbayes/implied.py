@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from hierbayes import display
 from hierbayes.errors import DataError, HierbayesError, suggest
 from hierbayes.structures import checked_correlation, in_order, residual_correlation
 
@@ -361,6 +362,13 @@ class Implied:
             logdet += float(np.linalg.slogdet(design.X.T @ solved[:, :-1])[1])
             n -= p
         return -0.5 * float(n * np.log(2.0 * np.pi) + logdet + quadratic)
+
+    def _repr_html_(self) -> str:
+        n, effects, labels = self.design.n, self.D.shape[0], self.design.effect_labels
+        known = {"V": f"{n} x {n}", "D": f"{effects} x {effects}", "sigma": self.sigma, "rho": self.rho}
+        of_a_level = pd.DataFrame(self.covariance, labels, labels)
+        covariance = display.table(of_a_level, "Covariance of the random effects of a level") if labels else None
+        return display.document("Implied matrices", display.facts(known), covariance, formula=self.design.formula)
 
     def __repr__(self) -> str:
         d = self.design

@@ -1,9 +1,13 @@
-r"""Where chains start if a link allows only some linear predictors.
+r"""Where chains start.
 
-With the inverse link of a gamma response, ``μ = 1/η``, only η > 0 gives a distribution; with the identity link of a
-probability only 0 < η < 1. A chain that starts at the means of the priors, η = 0, has no density there. So it starts
-with random effects of zero and the coefficients that make every η, as nearly as may be, the link of the mean
-response: ``min ‖X β + offset - g(ȳ)‖``.
+NUTS begins at the means of the priors, each unconstrained variable moved by up to 1 either way. That moves the
+linear predictor by up to the size of the coefficient's column: metres above sea level by hundreds, and exp(100) is a
+mean from which no chain comes back. So coefficients of large columns start at the mean of their prior in every chain.
+
+Some links allow only some linear predictors. With the inverse link of a gamma response, ``μ = 1/η``, only η > 0
+gives a distribution; with the identity link of a probability only 0 < η < 1. A chain that starts at the means of the
+priors, η = 0, has no density there. So it starts with random effects of zero and the coefficients that make every η,
+as nearly as may be, the link of the mean response: ``min ‖X β + offset - g(ȳ)‖``.
 """
 
 from __future__ import annotations
@@ -14,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from hierbayes.design import Design
+from hierbayes import names
+from hierbayes.design import Design, Term
 from hierbayes.errors import HierbayesError
 from hierbayes.family import Family
 
@@ -22,6 +27,8 @@ REAL = {"gaussian", "t", "laplace", "asymmetriclaplace", "exgaussian", "lognorma
 """Families whose parent parameter may be any number."""
 LINKS = {"identity": lambda m: m, "inverse": lambda m: 1.0 / m, "inverse_squared": lambda m: m**-2.0}
 """Those that give the parent parameter a sign, or a pole."""
+FAR = 5.0
+"""A step of the linear predictor that chains do not begin with."""
 
 
 def restricted(family: Family) -> bool:
@@ -77,22 +84,42 @@ def initial_coefficients(design: Design, X: np.ndarray) -> np.ndarray:
     return np.linalg.lstsq(X, wanted, rcond=None)[0]
 
 
-def scattered(family: Family, graph: Any) -> set[Any] | None:
-    """Variables in which chains may start apart from each other: those that do not move the linear predictor.
+def scattered(design: Design, graph: Any, centered: bool) -> set[Any] | None:
+    """Variables in which chains may start apart from each other: those that do not move the linear predictor far.
 
     Parameters
     ----------
-    family : Family
+    design : Design
     graph : pymc.Model
+    centered : bool
+        Whether the columns of the fixed effects are.
 
     Returns
     -------
     set or None
         None if chains may start anywhere.
     """
-    if not restricted(family):
-        return None
-    return {variable for variable in graph.free_RVs if graph.rvs_to_transforms[variable] is not None}
+    if restricted(design.family):
+        return {variable for variable in graph.free_RVs if graph.rvs_to_transforms[variable] is not None}
+    large = set() if design.family.exact else _large(design, centered)
+    return {variable for variable in graph.free_RVs if variable.name not in large} if large else None
+
+
+def _large(design: Design, centered: bool) -> set[str]:
+    """Names of the coefficients, fixed and random, of which a step of 1 is one of more than `FAR` for some row."""
+    X = design.X - design.X.mean(axis=0) if centered else design.X
+    found = _of_large_columns(design.terms, X)
+    for part in design.parts:
+        own = [names.effect(term, part.factor.name) for term in _of_large_columns(part.block.terms, part.block.Z)]
+        found |= {*own, *(f"{name}_level" for name in own)}
+        found |= {f"{names.corr(part.factor.name, part.number)}_effects"} if own else set()
+    return found
+
+
+def _of_large_columns(terms: tuple[Term, ...], columns: np.ndarray) -> set[str]:
+    """Names of the terms of a matrix that have a large column."""
+    size = iter(np.abs(columns).max(axis=0))
+    return {term.name for term in terms if max([next(size) for _ in term.labels]) > FAR}
 
 
 @contextlib.contextmanager

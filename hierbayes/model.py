@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from hierbayes import names
+from hierbayes import display, names
 from hierbayes.errors import (
     ConvergenceWarning,
     DataError,
@@ -23,7 +23,7 @@ from hierbayes.errors import (
     RowsDropped,
     SingularFit,
 )
-from hierbayes.estimates import observed_data
+from hierbayes.estimates import flat, observed_data
 from hierbayes.interruption import INCOMPLETE, shortfall
 from hierbayes.laplace import Laplace
 from hierbayes.laplace_maximum import LaplaceOptimum, maximise_laplace
@@ -34,7 +34,7 @@ from hierbayes.pilot import pilot
 from hierbayes.priors import Priors
 from hierbayes.progress import watched
 from hierbayes.refits import Refits, Refitter
-from hierbayes.reml import SINGULAR, Optimum, maximise
+from hierbayes.reml import Optimum, maximise
 from hierbayes.results import FamilyFit, Fit, LaplaceFit, RemlFit
 from hierbayes.specification import Specification, specify
 
@@ -483,21 +483,10 @@ class Model:
             )
         if optimum.singular and not (isinstance(optimum, LaplaceOptimum) and optimum.separated):
             warnings.warn(
-                f"The {method} fit of {self.formula!r} is singular: some combination of the random effects "
-                f"{self._without_variance(optimum)}has no variance. Look at the posterior, or take a random effect "
-                "out.",
+                f"The {method} fit of {self.formula!r} is singular: {flat(self.design, optimum)}",
                 SingularFit,
                 stacklevel=4,
             )
-
-    def _without_variance(self, optimum: Optimum | LaplaceOptimum) -> str:
-        """The grouping factors whose effects have no variance in some direction, in words."""
-        found = []
-        for factor in self.design.factors:
-            where = self.design.effects_of(factor)
-            if np.linalg.svd(optimum.relative[where, where], compute_uv=False)[-1] < SINGULAR:
-                found.append(repr(factor.name))
-        return f"of {' and of '.join(found)} " if found else ""
 
     def fit(
         self,
@@ -785,8 +774,9 @@ class Model:
         graph = self._conditional(choice)
         known = {variable.name for variable in graph.unobserved_RVs}
         kept = [name for name in kept_variables(self.design) if name in known]
+        apart = scattered(self.design, graph, self.priors.centered)
         with startable(self.family):
-            draws, stats = sampling.sample_graph(graph, run, kept, scattered(self.family, graph))
+            draws, stats = sampling.sample_graph(graph, run, kept, apart)
         posterior = posterior_of(draws, self.design)
         posterior.attrs = {"engine": "graph"}
         return {"posterior": posterior, "sample_stats": stats}
@@ -803,6 +793,12 @@ class Model:
             "formula": self.formula,
             "seed": seed,
         }
+
+    def _repr_html_(self) -> str:
+        design = self.design
+        return display.document(
+            "Model", display.facts(design.facts), display.table(design.structure), formula=self.formula
+        )
 
     def __repr__(self) -> str:
         d = self.design

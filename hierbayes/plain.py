@@ -1,15 +1,16 @@
 """Values as JSON and back, exactly.
 
 What JSON has stays as it is; anything else becomes an object with one key that begins with ``$``. Floats survive
-because Python writes the shortest decimal that reads back as the same number.
+because Python writes the shortest decimal that reads back as the same number. `as_plain` is for readers that know
+nothing of that: tables become lists of records, what is not finite null, and nothing comes back.
 """
 
 from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -145,3 +146,47 @@ def _array(items: list, dtype: str, shape: list[int]) -> np.ndarray:
         return np.fromiter(items, dtype=object).reshape(shape)
     values = np.array(items, dtype=np.int64).astype(kind) if kind.kind in "mM" else np.array(items, dtype=kind)
     return values.reshape(shape)
+
+
+def as_plain(value: Any) -> Any:
+    """A value in what JSON has: tables become lists of records, what is not finite null, anything else its text.
+
+    Parameters
+    ----------
+    value : object
+
+    Returns
+    -------
+    None, bool, int, float, str, list or dict
+
+    Examples
+    --------
+    >>> as_plain({"a": float("nan"), 2: (True, np.float64(1.5))})
+    {'a': None, '2': [True, 1.5]}
+    >>> as_plain(pd.DataFrame({"x": [1, 2]}, index=pd.Index(["p", "q"], name="g")))
+    [{'g': 'p', 'x': 1}, {'g': 'q', 'x': 2}]
+    """
+    if isinstance(value, pd.Series):
+        value = value.to_frame(value.name if value.name is not None else "value")
+    if isinstance(value, pd.DataFrame):
+        named = value if isinstance(value.index, pd.RangeIndex) else value.reset_index()
+        columns = [".".join(map(str, name)).strip(".") if isinstance(name, tuple) else str(name) for name in named]
+        rows = named.astype(object).itertuples(index=False, name=None)
+        return [dict(zip(columns, map(as_plain, row), strict=True)) for row in rows]
+    if is_dataclass(value) and not isinstance(value, type):
+        return as_plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): as_plain(item) for key, item in value.items()}
+    if isinstance(value, (str, bool)) or value is None:
+        return None if value is None else str(value) if isinstance(value, str) else value
+    if isinstance(value, np.ndarray):
+        return as_plain(value.tolist())
+    if isinstance(value, (Sequence, set, frozenset)):
+        return [as_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return as_plain(value.item())
+    if isinstance(value, int):
+        return value
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
+    return None if value is pd.NA or value is pd.NaT else str(value)

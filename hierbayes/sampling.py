@@ -29,6 +29,7 @@ from hierbayes.interruption import cut
 from hierbayes.kernel_marginal import log_density
 from hierbayes.marginal import Marginal
 from hierbayes.priors import Priors
+from hierbayes.progress import drawing
 from hierbayes.reml import Optimum
 
 REAL, LOG, PARTIAL = 0, 1, 2
@@ -260,7 +261,7 @@ class Run:
     draws, tune, chains, cores, seed : int
     target_accept : float
     progress : bool
-        Show nutpie's progress bar.
+        Show a progress bar: nutpie's in a terminal, one line that goes away in a notebook.
     callback : callable or None
         Called with nutpie's list of chain states as sampling goes on.
     partial : bool
@@ -281,29 +282,29 @@ class Run:
         """Sample a model that nutpie has compiled: its posterior and sample_stats."""
         import nutpie
 
-        running = nutpie.sample(
-            compiled,
-            draws=self.draws,
-            tune=self.tune,
-            chains=self.chains,
-            cores=cores,
-            seed=self.seed,
-            target_accept=self.target_accept,
-            save_warmup=False,
-            progress_bar=self.progress,
-            progress_callback=self.callback,
-            blocking=False,
-        )
-        try:
-            tree = running.wait()
-        except KeyboardInterrupt:
-            made = _stopped(running) if self.partial else running.cancel()
-            if made is None:
+        with drawing(self.progress, self.callback) as shown:
+            running = nutpie.sample(
+                compiled,
+                draws=self.draws,
+                tune=self.tune,
+                chains=self.chains,
+                cores=cores,
+                seed=self.seed,
+                target_accept=self.target_accept,
+                save_warmup=False,
+                blocking=False,
+                **shown,
+            )
+            try:
+                tree = running.wait()
+            except KeyboardInterrupt:
+                made = _stopped(running) if self.partial else running.cancel()
+                if made is None:
+                    raise
+                return made
+            except BaseException:
+                running.cancel()
                 raise
-            return made
-        except BaseException:
-            running.cancel()
-            raise
         return tree["posterior"].to_dataset(), tree["sample_stats"].to_dataset()
 
 

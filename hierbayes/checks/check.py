@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import html
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
+
+from hierbayes import display
 
 OK, NOTE, WARNING, PROBLEM = "ok", "note", "warning", "problem"
 SEVERITIES = (OK, NOTE, WARNING, PROBLEM)
@@ -122,10 +123,6 @@ class Check:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><td>{v.severity}</td><td>{html.escape(v.topic)}</td><td style='text-align:left'>"
-            f"{html.escape(v.finding)}</td><td style='text-align:left'>{html.escape(v.next)}</td></tr>"
-            for v in self._sorted()
-        )
-        head = "<tr><th>severity</th><th>topic</th><th>finding</th><th>what to do</th></tr>"
-        return f"<p>{html.escape(self.headline)}</p><table>{head}{rows}</table>"
+        rows = [(display.word(v.severity), v.topic, v.finding, v.next) for v in self._sorted()]
+        found = pd.DataFrame(rows, columns=["severity", "topic", "finding", "what to do"], dtype=object)
+        return display.document(self.headline, display.table(found, longest=len(found)))

@@ -81,15 +81,33 @@ def predictive_check(posterior: Posterior | FamilyPosterior, draws: int | None =
     wanted = int(np.clip(SIMULATED // design.n, FEWEST, MOST)) if draws is None else int(draws)
     everything = Factor(ALL, np.zeros(design.n, dtype=np.int64), np.array([ALL]))
     groups = [_Group(factor, design.y) for factor in (*design.groupings, everything)]
-    rng = np.random.default_rng(seed)
-    if isinstance(posterior, FamilyPosterior):
-        replicates = _of_family(posterior, wanted, rng)
-    else:
-        replicates = _replicates(posterior, wanted, rng)
-    for y in replicates:
+    for y in replicates(posterior, wanted, np.random.default_rng(seed)):
         for group in groups:
             group.compare(y)
     return pd.concat([group.table() for group in groups], ignore_index=True)
+
+
+def replicates(posterior: Posterior | FamilyPosterior, wanted: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """New responses in the same levels, a few draws at a time.
+
+    Parameters
+    ----------
+    posterior : Posterior or FamilyPosterior
+    wanted : int
+        About how many draws to use, evenly spread.
+    rng : numpy.random.Generator
+
+    Yields
+    ------
+    (draws, n) array
+
+    Raises
+    ------
+    HierbayesError
+        If the response has no order, or was not observed as it is drawn.
+    """
+    of_kind = _of_family if isinstance(posterior, FamilyPosterior) else _replicates
+    return of_kind(posterior, wanted, rng)  # type: ignore[arg-type]
 
 
 def _replicates(posterior: Posterior, wanted: int, rng: np.random.Generator) -> Iterator[np.ndarray]:

@@ -28,6 +28,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from hierbayes import display
 from hierbayes.clusters.columns import complete_rows
 from hierbayes.errors import DataError
 from hierbayes.estimates import checked
@@ -75,6 +76,10 @@ class Correlations:
     x: str
     y: str
     group: str
+
+    def _repr_html_(self) -> str:
+        table = display.table(self.table[COLUMNS[:-2]], f"Overall, within and between {self.group}, and in each")
+        return display.document(f"{self.y} and {self.x}", self.verdict, table)
 
     def __repr__(self) -> str:
         shown = self.table[COLUMNS[:-2]].to_string(index=False, na_rep="", float_format=lambda v: f"{v:.3g}")

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from hierbayes import display
 from hierbayes.clusters.imputation import Imputed
 from hierbayes.clusters.rubin import pool
 from hierbayes.errors import HierbayesError
@@ -70,6 +71,18 @@ class Sensitivity:
     shifted: int
     imputations: int
     failed: int
+
+    def _repr_html_(self) -> str:
+        known = {"imputed": self.imputed, "shifted": self.shifted, "times": self.imputations, "failed": self.failed}
+        shown = ["delta", "term", "estimate", "std_error", "df", "p_value", "conf_low", "conf_high"]
+        return display.document(
+            "Sensitivity to missing responses",
+            display.facts(known),
+            display.table(
+                self.table[shown], "Estimates, missing responses shifted by delta residual sds", longest=100
+            ),
+            display.table(self.tipping, "Tipping points"),
+        )
 
     def __repr__(self) -> str:
         shown = ["delta", "term", "estimate", "std_error", "df", "p_value", "conf_low", "conf_high"]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from hierbayes import display
 from hierbayes.clusters.columns import complete_rows
 from hierbayes.errors import DataError
 from hierbayes.groups import group_codes
@@ -56,6 +57,11 @@ class Grouping:
     reused: bool
     formula: str
     verdict: str
+
+    def _repr_html_(self) -> str:
+        known = {"cells": self.cells, "replicated": "yes" if self.replicated else "no", "formula": self.formula}
+        title = f"{self.inner} and {self.outer}: {self.relation}"
+        return display.document(title, self.verdict, display.facts(known))
 
     def __repr__(self) -> str:
         return self.verdict

@@ -31,6 +31,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from hierbayes import display
 from hierbayes.clusters.between_within import factor_of
 from hierbayes.design import Design, Factor, Term
 from hierbayes.errors import DataError, HierbayesError, SingularFit
@@ -69,6 +70,11 @@ class Hausman:
     coefficients: pd.DataFrame
     tests: pd.DataFrame
     group: str
+
+    def _repr_html_(self) -> str:
+        coefficients = display.table(self.coefficients, "Coefficients by fixed and by random effects")
+        tests = display.table(self.tests, "Tests that they are the same")
+        return display.document(f"Fixed against random effects of {self.group}", coefficients, tests)
 
     def __repr__(self) -> str:
         def text(table: pd.DataFrame) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hierbayes import names, series
+from hierbayes import display, names, series
 from hierbayes.clusters.delta_adjustment import Sensitivity, delta_adjustment
 from hierbayes.clusters.imputation import impute, with_rows
 from hierbayes.errors import ConvergenceWarning, DataError, HierbayesError, SingularFit
@@ -150,8 +150,27 @@ class Missing:
         imputed = impute(full, np.arange(full.n) >= design.n, int(imputations), int(seed))
         return delta_adjustment(imputed, deltas, shifted, method, conf_level)
 
+    @property
+    def _lost(self) -> pd.DataFrame:
+        """Levels that lose all their rows."""
+        return self.groups[(self.groups["used"] == 0) & (self.groups["rows"] > 0)]
+
+    def _repr_html_(self) -> str:
+        known = {"rows": len(self.data), "used": self.used, "dropped": self.dropped}
+        lost = [f"{row.group} {row.level}" for row in self._lost.itertuples()]
+        odds = "Is missingness of the response related to the predictors?"
+        return display.document(
+            "Missing values",
+            display.said([("note", f"Without any row: {', '.join(lost)}" if lost else None), ("note", self.note)]),
+            display.facts(known),
+            display.table(self.columns, "Columns"),
+            display.table(self.related, odds) if len(self.related) else None,
+            _MAR,
+            formula=self.specification.formula,
+        )
+
     def __repr__(self) -> str:
-        lost = self.groups[(self.groups["used"] == 0) & (self.groups["rows"] > 0)]
+        lost = self._lost
         lines = [
             f"{self.used} of {len(self.data)} rows used, {self.dropped} dropped",
             self.columns.to_string(index=False),

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from hierbayes import display
 from hierbayes.cross_validation import family_loo
 from hierbayes.cross_validation.future import FUTURE, own_times
 from hierbayes.cross_validation.leave_future_out import lfo
@@ -39,6 +40,20 @@ OF_PARTS = {"elpd", "se", "elpd_diff", "dse", "p_worse", "p_better"}
 OTHER_TRIALS = "{!r} and {!r} do not have the same number of trials row by row."
 PLAIN = "pseudo-bma"
 """The method whose weights cost nothing, where these are not used."""
+
+
+class Comparison(pd.DataFrame):
+    """The table of `compare`: a data frame like any other, that a notebook shows with what it compares.
+
+    ``attrs`` has what was left out and the sentences that were warned of; whatever is done with the table gives a
+    plain `pandas.DataFrame`.
+    """
+
+    def _repr_html_(self) -> str:
+        remarks = display.said(("warning", sentence) for sentence in self.attrs.get("remarks", ()))
+        caption = f"Expected log predictive density, leaving out {self.attrs.get('left_out', 'the same')}"
+        told = self.loc[:, [(self[column] != "").any() for column in self]]
+        return display.document("Comparison, best model first", remarks, display.table(told, caption, longest=100))
 
 
 def compare(
@@ -124,9 +139,12 @@ def compare(
             of_parts = az.compare(summed, **options | {"method": PLAIN})
         for column in OF_PARTS & set(table.columns):
             table[column] = of_parts[column]
-    for sentence in [*_close(elpds, part), *_unreliable(elpds)]:
+    remarks = [*_close(elpds, part), *_unreliable(elpds)]
+    for sentence in remarks:
         warnings.warn(sentence, ComparisonWarning, stacklevel=2)
-    return table
+    shown = Comparison(table)
+    shown.attrs |= {"left_out": _left_out(next(iter(elpds.values()))), "remarks": remarks}
+    return shown
 
 
 def _scored(fit: Posterior | FamilyPosterior, target: str | None, group: str | None, joint: bool) -> ELPD:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from arviz_stats.utils import ELPDDataLOO
 from numpy.typing import ArrayLike
 
+from hierbayes import display
 from hierbayes.cross_validation.source import Source
 
 ROW, GROUP = "row", "group"
@@ -45,8 +48,27 @@ def standard_error(scores: ArrayLike, part: np.ndarray | None = None, ddof: int 
     return float(np.sqrt(len(sums) * sums.var(ddof=ddof))) if len(sums) > 1 else 0.0
 
 
+class Shown:
+    """A score of ArviZ's that a notebook shows as a panel: what was left out, the elpd, and whether to trust it."""
+
+    def _repr_html_(self: Any) -> str:
+        kind = self._display_kind or self.kind
+        rows = [(f"elpd_{kind}", self.elpd, self.se), (f"p_{kind}", self.p, np.nan)]
+        table = display.table(pd.DataFrame(rows, columns=["", "estimate", "se"]))
+        return display.document(f"Expected log predictive density, {kind}", self._pareto(), self._header(), table)
+
+    def _pareto(self: Any) -> display.Html:
+        """How many scores importance sampling did not give."""
+        if self.pareto_k is None or self.good_k is None:
+            return display.said([])
+        bad, of = int((self.pareto_k > self.good_k).sum()), self.pareto_k.size
+        return display.said(
+            [("warning", f"Pareto k is above {self.good_k:.2f} for {bad} of {of} scores.")] * (bad > 0)
+        )
+
+
 @dataclass(kw_only=True, repr=False)
-class ELPD(ELPDDataLOO):
+class ELPD(Shown, ELPDDataLOO):
     """ArviZ's result of leave-one-out, for rows or groups of a mixed model.
 
     Everything that ArviZ does with its own works with it (`arviz.compare`, `arviz.plot_khat`).

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from arviz_stats.utils import ELPDDataLFO
 
+from hierbayes.cross_validation.elpd import Shown
 from hierbayes.cross_validation.future import FUTURE
 from hierbayes.cross_validation.source import Source
 
 
 @dataclass(kw_only=True, repr=False)
-class FutureELPD(ELPDDataLFO):
+class FutureELPD(Shown, ELPDDataLFO):
     """ArviZ's result of leave-future-out cross-validation, for the rows of a mixed model.
 
     Parameters

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from arviz_stats.utils import ELPDDataLOOKFold
 
+from hierbayes.cross_validation.elpd import Shown
 from hierbayes.cross_validation.source import Source
 
 
 @dataclass(kw_only=True, repr=False)
-class KFoldELPD(ELPDDataLOOKFold):
+class KFoldELPD(Shown, ELPDDataLOOKFold):
     """ArviZ's result of k-fold cross-validation, for rows or groups of a mixed model.
 
     Parameters

@@ -107,7 +107,7 @@ def of_groups(
     from hierbayes.cross_validation.elpd import GROUP
 
     coords = level_coords(factor) if of_rows is None else {names.ROW: np.arange(fit.design.n)}
-    return result(
+    scored = result(
         fit,
         found if of_rows is None else of_rows,
         found.k,
@@ -121,6 +121,10 @@ def of_groups(
         advice=advice,
         note=note,
     )
+    if of_rows is not None:  # whose Pareto k it is
+        (dim, levels), *_ = level_coords(factor).items()
+        scored.pareto_k = scored.pareto_k.assign_coords({dim: (names.ROW, levels[factor.codes])})
+    return scored
 
 
 def level_coords(factor: Factor) -> dict[str, np.ndarray]:

@@ -32,8 +32,8 @@ def load_data(name: str) -> pd.DataFrame:
     -------
     pandas.DataFrame
         A new frame with a plain row index.  Grouping factors and other categories that were
-        read from a file are strings, also where their labels are digits; those of the simulated
-        sets are what the recipe makes them, often integers.
+        read from a file are strings, also where their labels are digits, and those with an order are
+        ordered categoricals; those of the simulated sets are what the recipe makes them, often integers.
 
     Raises
     ------
@@ -65,7 +65,8 @@ def load_data(name: str) -> pd.DataFrame:
         content = fetch(entry.name, entry.sha256)
     else:
         content = files(__name__).joinpath(f"{entry.name}.csv").read_bytes()
-    return pd.read_csv(BytesIO(content), dtype=dict.fromkeys(entry.text, "str"))
+    ordered = {column: pd.CategoricalDtype(labels, ordered=True) for column, labels in entry.ordered.items()}
+    return pd.read_csv(BytesIO(content), dtype=dict.fromkeys(entry.text, "str") | ordered)
 
 
 def list_data() -> pd.DataFrame:

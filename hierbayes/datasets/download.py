@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DatasetError
+from .registry import REGISTRY
 
 BASE_URL = "https://raw.githubusercontent.com/duchesnay/pystatsml/master/statistics/lmm/datasets"
 FOLDER_VARIABLE = "HIERBAYES_DATA"
@@ -104,6 +105,30 @@ def cache_folder() -> Path:
     import pooch
 
     return pooch.os_cache("hierbayes")
+
+
+def at_hand(name: str) -> bool:
+    """Say whether a data set needs no download: it comes with the package, or its file is there already.
+
+    Parameters
+    ----------
+    name : str
+        Of a data set in the registry.
+
+    Returns
+    -------
+    bool
+        Checksums are not looked at.
+
+    Examples
+    --------
+    >>> at_hand("sleepstudy")
+    True
+    """
+    if REGISTRY[name].access != "download":
+        return True
+    folders = [folder for folder in (local_folder(), cache_folder()) if folder is not None]
+    return any((folder / f"{name}.csv").exists() for folder in folders)
 
 
 def download(name: str, checksum: str) -> Path:

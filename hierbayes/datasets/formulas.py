@@ -1,4 +1,4 @@
-"""A formula for every example data set, and the family of its response."""
+"""A formula for every example data set, the family of its response, and what else its model needs."""
 
 from __future__ import annotations
 
@@ -25,11 +25,19 @@ FORMULAS = {
     "score_parentedu_byclass": "score ~ edu + (edu | classroom)",
     "rat_pup": "weight ~ treatment + sex + litsize + (1 | litter)",
     "cbpp": "p(incidence, size) ~ period + (1 | herd)",
+    "eight_schools": "effect ~ 1 + (1 | school)",
+    "Orthodont": "distance ~ age * Sex + (age | Subject)",
+    "radon": "log_radon ~ floor + (1 | county)",
+    "grouseticks": "TICKS ~ YEAR + cHEIGHT + (1 | BROOD) + (1 | INDEX)",
+    "wine": "rating ~ temp + contact + (1 | judge)",
 }
 """By the name of the data set."""
 
-FAMILIES = {"cbpp": "binomial"}
+FAMILIES = {"cbpp": "binomial", "grouseticks": "poisson", "wine": "cumulative"}
 """Families of the responses that are not Gaussian."""
+
+ARGUMENTS = {"eight_schools": {"se": "se"}}
+"""What `hierbayes.Model` needs beside formula, data and family."""
 
 
 def default_formula(name: str) -> str:
@@ -77,3 +85,24 @@ def default_family(name: str) -> str:
     ('gaussian', 'binomial')
     """
     return FAMILIES.get(name, "gaussian")
+
+
+def default_arguments(name: str) -> dict[str, str]:
+    """Return what else `hierbayes.Model` is to be given with that formula.
+
+    Parameters
+    ----------
+    name : str
+        Of a data set in the registry.
+
+    Returns
+    -------
+    dict
+        Arguments by their names; mostly none.
+
+    Examples
+    --------
+    >>> default_arguments("eight_schools"), default_arguments("sleepstudy")
+    ({'se': 'se'}, {})
+    """
+    return dict(ARGUMENTS.get(name, {}))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from . import recipes
@@ -33,6 +33,8 @@ class Dataset:
         On what terms they can be had.
     text : tuple of str
         Columns of a CSV file that hold labels and are read as strings.
+    ordered : mapping
+        Columns of a CSV file that hold labels with an order, and these in that order; read as ordered categoricals.
     recipe : callable, optional
         Computes the frame; given for the simulated sets only.
     sha256 : str, optional
@@ -46,6 +48,7 @@ class Dataset:
     source: str
     licence: str
     text: tuple[str, ...] = ()
+    ordered: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     recipe: Callable[[], pd.DataFrame] | None = None
     sha256: str | None = None
 
@@ -66,6 +69,8 @@ class Dataset:
 _LME4 = (
     "Figures as published in the source; this table of them is distributed with the R package lme4 (GPL-2 or later)"
 )
+_NLME = _LME4.replace("lme4", "nlme")
+_ORDINAL = _LME4.replace("lme4", "ordinal")
 _OWN = "Computed by hierbayes (MIT)"
 _COURSE = (
     "Belongs to the pystatsml course, with no licence known to us, so it is not part of hierbayes but "
@@ -178,6 +183,93 @@ _ENTRIES = (
             "unclear"
         ),
         licence=_LME4,
+    ),
+    Dataset(
+        name="eight_schools",
+        rows=8,
+        columns=("school", "effect", "se"),
+        text=("school",),
+        description=(
+            "Estimated effect of coaching on the verbal score of the Scholastic Aptitude Test in each of 8 schools, "
+            "from 8 separate experiments, with its standard error (se), which is taken as known"
+        ),
+        source=(
+            "Rubin, D. B. (1981). Estimation in parallel randomized experiments. Journal of Educational "
+            "Statistics 6, 377-401"
+        ),
+        licence=(
+            "Figures as published in the source, 8 estimates and their standard errors, as in Gelman, A. et al. "
+            "(2013). Bayesian Data Analysis, 3rd ed., section 5.5"
+        ),
+    ),
+    Dataset(
+        name="Orthodont",
+        rows=108,
+        columns=("distance", "age", "Subject", "Sex"),
+        text=("Subject", "Sex"),
+        description=(
+            "Distance (mm) from the pituitary gland to the pterygomaxillary fissure of 16 boys and 11 girls at 8, "
+            "10, 12 and 14 years, from x-ray images; those of boy M09 go up and down as no other's do"
+        ),
+        source=(
+            "Potthoff, R. F. and Roy, S. N. (1964). A generalized multivariate analysis of variance model useful "
+            "especially for growth curve problems. Biometrika 51, 313-326"
+        ),
+        licence=_NLME,
+    ),
+    Dataset(
+        name="radon",
+        rows=919,
+        columns=("county", "floor", "radon", "log_radon", "log_uranium"),
+        text=("county",),
+        description=(
+            "Radon (pCi/L) in 919 houses of 85 counties of Minnesota, measured in the basement (floor 0) or on the "
+            "first floor (1), and the log of the uranium in the county's soil (ppm). log_radon is log(radon), where "
+            "0.0 is taken as 0.1, as in the book; the column of that name elsewhere (rstanarm, PyMC) is "
+            "log(radon + 0.1)"
+        ),
+        source=(
+            "Gelman, A. and Hill, J. (2007). Data Analysis Using Regression and Multilevel/Hierarchical Models. "
+            "Cambridge University Press, chapter 12; from the State Residential Radon Survey of 1987-88 of the "
+            "U.S. Environmental Protection Agency; Price, P. N., Nero, A. V. and Gelman, A. (1996). Bayesian "
+            "prediction of mean indoor radon concentrations for Minnesota counties. Health Physics 71, 922-936"
+        ),
+        licence=(
+            "Measurements of a public survey; the table they are taken from is distributed with the R package "
+            "rstanarm (GPL-3 or later)"
+        ),
+    ),
+    Dataset(
+        name="grouseticks",
+        rows=403,
+        columns=("INDEX", "TICKS", "BROOD", "HEIGHT", "YEAR", "LOCATION", "cHEIGHT"),
+        text=("INDEX", "BROOD", "YEAR", "LOCATION"),
+        description=(
+            "Ticks on the heads of 403 red grouse chicks (INDEX) of 118 broods at 63 locations in 1995, 1996 and "
+            "1997: counts, a third of them 0, the largest 85. HEIGHT is in metres above sea level, cHEIGHT the same "
+            "less its mean"
+        ),
+        source=(
+            "Elston, D. A. et al. (2001). Analysis of aggregation, a worked example: numbers of ticks on red grouse "
+            "chicks. Parasitology 122, 563-569; the data were given by R. Moss by way of D. Elston"
+        ),
+        licence=_LME4.replace("Figures as published in", "Figures behind"),
+    ),
+    Dataset(
+        name="wine",
+        rows=72,
+        columns=("response", "rating", "temp", "contact", "bottle", "judge"),
+        text=("temp", "contact", "bottle", "judge"),
+        ordered={"rating": ("1", "2", "3", "4", "5")},
+        description=(
+            "Bitterness of wine on a scale from 0 to 100 (response) and grouped into five ordered ratings, 1 to 5: 9 "
+            "judges tasted 8 bottles each, 2 of every combination of temperature and contact of juice with skins"
+        ),
+        source=(
+            "Randall, J. (1989). The analysis of sensory data by generalised linear model. Biometrical Journal "
+            "31, 781-793"
+        ),
+        licence=_ORDINAL,
     ),
     Dataset(
         name="clustered_blobs",

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import logsumexp
 
+from hierbayes import display
 from hierbayes.design import check_same_response
 from hierbayes.errors import PriorError
 from hierbayes.estimates import Posterior
@@ -102,6 +103,12 @@ class BayesFactor:
         elif len(values) > 1:
             said += "; the scales of the priors that were tried do not change that"
         return said
+
+    def _repr_html_(self) -> str:
+        known = {"log BF": f"{self.log_bf:.4g} ± {self.error:.1g}", "log10 BF": f"{self.log10_bf:.3g}"}
+        table = display.table(self.sensitivity, "Other scales of the priors") if len(self.sensitivity) else None
+        of = f"{self.a.formula!r} to {self.b.formula!r}"
+        return display.document(f"Bayes factor of {of}", f"{self.words}.", display.facts(known), table)
 
     def __repr__(self) -> str:
         lines = [

@@ -15,7 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
-from hierbayes import names
+from hierbayes import display, names
 from hierbayes.design import Design
 from hierbayes.errors import HierbayesError, PriorError
 from hierbayes.estimates import Posterior
@@ -71,6 +71,12 @@ class Evidence:
     error: float
     method: str
     formula: str
+
+    def _repr_html_(self) -> str:
+        value = f"{self.log_marginal_likelihood:.{_digits(self.error)}f} ± {self.error:.1g}"
+        return display.document(
+            "Evidence", display.facts({"log p(y)": value, "by": self.method}), formula=self.formula
+        )
 
     def __repr__(self) -> str:
         return (

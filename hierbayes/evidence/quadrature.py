@@ -19,10 +19,10 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, special
 
-from hierbayes import names
+from hierbayes import display, names
 from hierbayes.covariance import INSIDE
 from hierbayes.errors import HierbayesError
-from hierbayes.estimates import FIXED, RESIDUAL, TIDY, VARIANCE, checked, variance_rows
+from hierbayes.estimates import FIXED, RESIDUAL, TIDY, VARIANCE, checked, estimates, variance_rows
 from hierbayes.evidence.lattice import Lattice, NotIntegrableError, integrate
 from hierbayes.evidence.nodes import Nodes
 from hierbayes.evidence.surface import Surface, surface
@@ -154,6 +154,17 @@ class Quadrature(Nodes):
             )
         ]
         return pd.DataFrame(rows, columns=TIDY)
+
+    def _repr_html_(self) -> str:
+        known = {
+            "nodes": len(self.weights),
+            "dimensions": self.lattice.nodes.shape[1],
+            "log integral": f"{self.log_integral:.3f}",
+            "relative error": f"{self.error:.1g}",
+        }
+        table = estimates(self.tidy(), "Posterior means, standard deviations and 95% equal-tailed intervals")
+        formula = self.marginal.design.formula
+        return display.document("Posterior by quadrature", display.facts(known), table, formula=formula)
 
     def __repr__(self) -> str:
         lines = [

@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from hierbayes import display
 from hierbayes.errors import ConvergenceWarning
 from hierbayes.estimates import INTERVALS, Estimate, checked
 from hierbayes.inference.simulation import simulate
@@ -218,6 +219,15 @@ class Bootstrap:
         lost = self.n - table["n"]
         note = np.where(lost == 0, "", lost.astype(str) + f" of {self.n} replicates have no value")
         return table.assign(method=f"bootstrap, {kind}", note=note)[INTERVALS]
+
+    def _repr_html_(self) -> str:
+        known = {"refits": self.n, "failed": len(self.failed), "singular": self.singular, "seed": self.seed}
+        of = self.estimate
+        columns = ["term", "group", "estimate", "bias", "std_error", "conf_low", "conf_high", "n"]
+        table = display.table(self.summary()[columns], "Bias, standard errors and 95% percentile intervals")
+        return display.document(
+            f"Bootstrap of a {of.method} fit", display.facts(known), table, formula=of.design.formula
+        )
 
     def __repr__(self) -> str:
         text = f"{self.n} refits of responses drawn from the {self.estimate.method} fit of"

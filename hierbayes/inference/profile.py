@@ -27,6 +27,7 @@ import pandas as pd
 from scipy import stats
 from scipy.optimize import brentq
 
+from hierbayes import display
 from hierbayes.errors import ConvergenceWarning, suggest
 from hierbayes.estimates import INTERVALS, Estimate, checked
 from hierbayes.inference.held import Held, Search, held_parameters
@@ -80,7 +81,26 @@ class Profile:
     @cached_property
     def table(self) -> pd.DataFrame:
         """Points of the profile of every parameter."""
-        limit = stats.norm.isf(0.5 - 0.5 * WIDE)
+        return self.points(WIDE)
+
+    def points(self, conf_level: float) -> pd.DataFrame:
+        """Points of the profile of every parameter across its interval of some level.
+
+        Parameters
+        ----------
+        conf_level : float
+
+        Returns
+        -------
+        pandas.DataFrame
+            As `table`.
+
+        Raises
+        ------
+        ValueError
+            If the level is not between 0 and 1.
+        """
+        limit = stats.norm.isf(0.5 - 0.5 * checked(conf_level))
         rows = []
         with self.ml.marginal.one_thread():
             for sides in self._sides:
@@ -134,8 +154,18 @@ class Profile:
         group = held.group or np.nan
         return held.effect, group, held.term, estimate, held.shown(low), held.shown(high), "profile", "; ".join(notes)
 
+    @cached_property
+    def _shown(self) -> pd.DataFrame:
+        """The intervals as text and as HTML, found and warned of once."""
+        return self.confint()
+
+    def _repr_html_(self) -> str:
+        shown = self._shown[["term", "group", "estimate", "conf_low", "conf_high", "note"]]
+        table = display.table(shown, "95% profile-likelihood intervals")
+        return display.document("Profile likelihood", table, formula=self.estimate.design.formula)
+
     def __repr__(self) -> str:
-        shown = self.confint().drop(columns="method")
+        shown = self._shown.drop(columns="method")
         return f"Profile likelihood of {self.estimate.design.formula}\n" + shown.to_string(
             index=False, na_rep="", float_format=lambda v: f"{v:.4g}"
         )

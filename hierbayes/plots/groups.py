@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
@@ -41,7 +42,7 @@ def groups_figure(lines: GroupLines | None) -> Figure | None:
     Parameters
     ----------
     lines : GroupLines or None
-        Of `hierbayes.partial_pooling.shrinkage.group_lines`.
+        Of `hierbayes.pooling_lines`.
 
     Returns
     -------
@@ -81,5 +82,6 @@ def groups_figure(lines: GroupLines | None) -> Figure | None:
             tidy_axes(axes, "both")
         figure.supxlabel(lines.predictor, fontsize=9, color=INK)
         figure.supylabel(lines.response, fontsize=9, color=INK)
-        legend(figure, handles(COMPLETE, NO_POOLING, REML, POSTERIOR, line=True))
+        partial = (replace(mark, label=f"partial pooling, {mark.label}") for mark in (REML, POSTERIOR))
+        legend(figure, handles(COMPLETE, NO_POOLING, *partial, line=True))
     return figure

@@ -136,3 +136,17 @@ def tidy_axes(axes: Axes, grid: Literal["x", "y", "both"] = "x") -> None:
 def few_ticks(most: int, steps: tuple[int, ...] = (1, 2, 5, 10)) -> MaxNLocator:
     """At most so many intervals between ticks, at round numbers."""
     return MaxNLocator(most, steps=list(steps))
+
+
+def shortened(name: str, most: int) -> str:
+    """A long name without its middle: names of levels often differ at the end.
+
+    Examples
+    --------
+    >>> shortened("County of Saint Louis, Minnesota 12", 20)
+    'County of…nnesota 12'
+    """
+    if len(name) <= most:
+        return name
+    end = (most - 1) // 2 + (most - 1) % 2
+    return f"{name[: most - 1 - end]}…{name[-end:]}"

@@ -1,4 +1,4 @@
-"""The report: both inferences of one model in one HTML file that needs nothing else.
+"""The report: both inferences of one model, or of several candidates, in one file that needs nothing else.
 
 `hierbayes.report` is this package and also the function: `hb.report(model)` works whether or not a part
 of the package has been imported before.

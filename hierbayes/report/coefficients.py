@@ -23,10 +23,17 @@ class Finding:
     Parameters
     ----------
     claim, evidence : str
+    severity : {"", "note", "warning", "problem"}
+        Of what is wrong.
+    anchor, link : str
+        Section with the evidence, and its name.
     """
 
     claim: str
     evidence: str = ""
+    severity: str = ""
+    anchor: str = ""
+    link: str = ""
 
 
 def in_words(row: Estimate, design: Design, data: pd.DataFrame, level: str, references: dict[str, str]) -> Finding:

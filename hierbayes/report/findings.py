@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from hierbayes import names
+from hierbayes.checks.check import NOTE, PROBLEM, WARNING
+from hierbayes.checks.check_posterior import convergence
 from hierbayes.estimates import FIXED, RESIDUAL, VARIANCE, FamilyPosterior
+from hierbayes.interruption import INCOMPLETE
 from hierbayes.laplace_estimate import LaplaceEstimate
 from hierbayes.partial_pooling.shrinkage import finer
+from hierbayes.plots.elpd import verdict
 from hierbayes.reml import SINGULAR
 from hierbayes.variance.distribution_variance import APPROXIMATIONS
 from hierbayes.variance.family_tables import icc
@@ -18,16 +24,23 @@ from hierbayes.variance.family_tables import icc
 from .coefficients import Finding, about_zero, category_of, ends_of, estimates_of, in_words, range_of
 from .estimates import CORR, RHO, SD, SIGMA, Estimate
 from .method import REML
-from .numbers import brief, count, joined, show
+from .numbers import brief, count, joined, p_text, sentence, show, typeset
 from .rows import row_facts
 from .scale import outcome_of, scale_of
+from .scores import ROW, Scores, remedy, to_predict, too_many
 
 if TYPE_CHECKING:
     from hierbayes.design import Design
     from hierbayes.results import FamilyFit, Fit, LaplaceFit, RemlFit
 
+    from .answers import Answer
+    from .comparison import Comparison
     from .method import Method
 
+SAID = {"convergence", "boundary", "rows"}
+"""Topics of checks that have sentences of their own."""
+SCORED = ("influence", "posterior")
+"""The check that says of rows what Pareto k of the scores says: its topic, and the fit that it is about."""
 APART = 0.5
 """The two inferences are said to differ where they are this many posterior standard deviations apart."""
 EDGE = 1e-6
@@ -36,6 +49,17 @@ MOST = 12
 """Coefficients that get a sentence of their own."""
 FEW = 4
 """Disagreements that are spelled out."""
+CAUSES = {
+    "prior": "Prior: it moves the maximum of the likelihood itself, so look at whether it says what you know.",
+    "boundary": (
+        "Boundary: the likelihood peaks where a variance is zero, and the posterior averages over positive ones."
+    ),
+    "skewness": "Skewness: the mean of a skewed posterior is not where it peaks, the more so the fewer the levels.",
+    "prior or skewness": "Prior or skewness could not be told apart here.",
+}
+"""What is behind a disagreement, by the first word of its reason."""
+UNSETTLED = 0.05
+"""p-value from which on the likelihood-ratio test does not show that a standard deviation is above zero."""
 SCALES = {"logit": "log-odds", "softmax": "log-odds", "inverse_squared": "inverse-square"}
 """Adjectives for links that do not have their own name for one."""
 
@@ -61,9 +85,15 @@ def problems(
     found, by = [], "" if method is None else method.short
     if maximum is not None and not maximum.converged:
         claim = f"The {by} fit did not converge."
-        found.append(Finding(claim, f"Its numbers are not estimates: {maximum.message}."))
+        evidence = f"Its numbers are not estimates: {maximum.message}."
+        found.append(Finding(claim, evidence, PROBLEM, "estimates", "Estimates"))
+    incomplete = getattr(fit, "idata", None) is not None and fit.idata.attrs.get(INCOMPLETE)
+    if incomplete:
+        found.append(Finding("Sampling was interrupted.", str(incomplete), PROBLEM, "convergence", "Convergence"))
     if fit.convergence.problems:
-        found.append(Finding("The sampler gives reason for doubt.", " ".join(fit.convergence.problems)))
+        claim, evidence = "The sampler gives reason for doubt.", " ".join(fit.convergence.problems)
+        severity = PROBLEM if grave(fit) else WARNING
+        found.append(Finding(claim, evidence, severity, "convergence", "Convergence"))
     if maximum is not None and maximum.singular:
         found.append(_singular(maximum, rows, by))
     design = fit.design
@@ -74,6 +104,9 @@ def problems(
             Finding(
                 f"{count(design.n_dropped)} of {count(design.n + design.n_dropped)} rows were left out.",
                 f"They have missing values in {columns}; {use} the other {count(design.n)} rows.",
+                NOTE,
+                "data",
+                "Data",
             )
         )
     return found
@@ -101,7 +134,57 @@ def _singular(maximum: RemlFit | LaplaceFit, rows: list[Estimate], by: str) -> F
             for row in at_edge
         ]
         text += f" The posterior shows what the data leave open: {joined(left)}."
-    return Finding(f"The {by} fit is singular.", text)
+    return Finding(f"The {by} fit is singular.", text, WARNING, "estimates", "Estimates")
+
+
+def grave(fit: Fit | FamilyFit) -> bool:
+    """Whether the draws must not be used at all, by the limits of `hierbayes.Fit.check`."""
+    return any(verdict.severity == PROBLEM for verdict in convergence(fit))
+
+
+def doubts(checks: Sequence[Answer], scores: Scores, key: str = "") -> list[Finding]:
+    """What checks and scores have against the fits, beyond what `problems` says.
+
+    Parameters
+    ----------
+    checks : sequence of Answer
+    scores : Scores
+    key : str
+        What the ids of the sections end with.
+
+    Returns
+    -------
+    list of Finding
+        One for each check with a warning or a problem, and one for each Pareto k that is too high.
+    """
+    scored = ROW in scores.elpds
+    found = []
+    for answer in checks:
+        if (
+            answer.severity not in (PROBLEM, WARNING)
+            or answer.topic in SAID
+            or (scored and (answer.topic, answer.of) == SCORED)
+        ):
+            continue
+        claim, evidence = _parted(answer.finding)
+        found.append(Finding(claim, f"{evidence} {answer.next}".strip(), answer.severity, f"checks{key}", "Checks"))
+    anchor, link = (f"checks{key}", "Checks") if key else ("accuracy", "Predictive accuracy")
+    for name in scores.high:
+        claim, evidence = _parted(too_many(name, scores))
+        found.append(Finding(claim, f"{evidence} {remedy(scores)}", WARNING, anchor, link))
+    return sorted(found, key=lambda finding: finding.severity != PROBLEM)
+
+
+def _parted(text: str) -> tuple[str, str]:
+    """A finding before and after its first colon; a colon inside a name does not part it.
+
+    Examples
+    --------
+    >>> _parted("The residuals are skewed: skewness 2.0.")
+    ('The residuals are skewed.', 'Skewness 2.0.')
+    """
+    claim, colon, rest = text.partition(": ")
+    return (f"{claim}.", sentence(rest)) if colon else (text, "")
 
 
 def _vanishing(maximum: RemlFit | LaplaceFit | None, rows: list[Estimate]) -> list[Estimate]:
@@ -124,6 +207,8 @@ def findings(
     level: str,
     references: dict[str, str],
     absence: str = "",
+    reasons: Sequence[str] | None = None,
+    tests: Mapping[tuple[str, str], float] | None = None,
 ) -> list[Finding]:
     """Say what the fits say: average effects, differences between groups, agreement.
 
@@ -140,6 +225,10 @@ def findings(
         Reference level of every categorical predictor that has one.
     absence : str
         Why there is no maximum of the likelihood.
+    reasons : sequence of str, optional
+        Why REML and posterior disagree, one text a row, as `hierbayes.Fit.disagreements` has them.
+    tests : mapping of (group, effect) to float, optional
+        p-values of the random effects.
 
     Returns
     -------
@@ -152,10 +241,12 @@ def findings(
     made = [in_words(row, design, data, level, references) for row in shown]
     if len(predictors) > MOST:
         made.append(Finding(f"The other {len(predictors) - MOST} coefficients are in the table of estimates."))
-    made += [*_groups(maximum, fit, rows, data, level, references), *_series(design, rows, data, level)]
+    made += _groups(maximum, fit, rows, data, level, references, tests)
+    made += _series(design, rows, data, level)
+    made = [replace(finding, anchor="estimates", link="Estimates") for finding in made]
     if maximum is None:
         return [*made, Finding("There is no maximum-likelihood fit beside the posterior.", absence)]
-    return [*made, _agreement(rows)]
+    return [*made, _agreement(rows, reasons)]
 
 
 def _groups(
@@ -165,8 +256,9 @@ def _groups(
     data: pd.DataFrame,
     level: str,
     references: dict[str, str],
+    tests: Mapping[tuple[str, str], float] | None = None,
 ) -> list[Finding]:
-    design = fit.design
+    design, tests = fit.design, tests or {}
     vanishing = _vanishing(maximum, rows)
     sds = [row for row in rows if row.kind == SD]
     means = {row.label: row for row in rows if row.kind == FIXED}
@@ -202,6 +294,10 @@ def _groups(
         else:
             interval = ends_of(row, row.first.low, row.first.high)
             evidence = f"By {row.method} {row.show(a)}, {level} interval {interval}; {posterior}."
+        if (p := tests.get((row.group, effect))) is not None:
+            evidence += f" Likelihood-ratio test of this standard deviation, on the boundary: {p_text(p)}."
+            if p >= UNSETTLED:
+                claim = f"The data do not settle whether {subject} differ {between}."
         alone = sum(other.effect == row.effect for other in sds) == 1
         if row.effect in means and effect != "Intercept" and alone:
             centre = means[row.effect].first.estimate
@@ -324,31 +420,31 @@ def _series(design: Design, rows: list[Estimate], data: pd.DataFrame, level: str
     return [Finding(claim, estimates_of(row, level) + closing)]
 
 
-def _agreement(rows: list[Estimate]) -> Finding:
-    by = rows[0].method
-    apart = sorted((row for row in rows if not abs(row.gap) <= APART), key=lambda row: -abs(row.gap))
+def _agreement(rows: list[Estimate], reasons: Sequence[str] | None = None) -> Finding:
+    """Whether the two inferences agree and, if not, why: prior, boundary or skewness, as far as that is known."""
+    by, where = rows[0].method, {"anchor": "estimates", "link": "Estimates"}
+    apart = sorted((row for row in rows if not abs(row.gap) <= APART), key=_width)
     if not apart:
         widest = max(rows, key=lambda row: abs(row.gap))
         return Finding(
             f"{by} and the posterior agree.",
             f"Every {by} estimate is within {abs(widest.gap):.2f} posterior standard deviations of the posterior "
             f"mean; the largest gap is that of {widest.label}.",
+            **where,
         )
-    first = apart[:FEW]
-    listed = joined(
-        [
-            f"{row.label} ({by} {row.show(row.first.estimate)}, posterior mean {row.show(row.posterior.estimate)}, "
-            f"{abs(row.gap):.1f} posterior standard deviations apart)"
-            for row in first
-        ]
-    )
+    known = dict(zip((id(row) for row in rows), reasons or [], strict=False))
+    told = all(known.get(id(row)) for row in apart)
+    listed = joined([_gap(row, known.get(id(row), "")) for row in apart[:FEW]])
     if len(apart) > FEW:
         claim = f"{by} and the posterior differ on {len(apart)} of {len(rows)} parameters."
         listed = f"The widest gaps: {listed}."
     else:
         claim = f"{by} and the posterior differ on {joined([row.label for row in apart])}."
         listed = f"{listed}." + (" Everything else agrees." if len(apart) < len(rows) else "")
-    if all(row.kind in (SD, SIGMA) and row.gap < 0 for row in apart):
+    if told:
+        causes = dict.fromkeys(known[id(row)].partition(":")[0] for row in apart)
+        why = " ".join(CAUSES[cause] for cause in CAUSES if cause in causes)
+    elif all(row.kind in (SD, SIGMA) and row.gap < 0 for row in apart):
         few = "levels" if any(row.kind == SD for row in rows) else "rows"
         why = (
             "A standard deviation has a skewed posterior: its mean lies above its most likely value, the more so "
@@ -358,4 +454,64 @@ def _agreement(rows: list[Estimate]) -> Finding:
             why += " Maximum likelihood also underestimates standard deviations where there are few levels."
     else:
         why = f"{by} takes one value of the variances and no priors; see which priors the posterior has."
-    return Finding(claim, f"{listed} {why}")
+    return Finding(claim, f"{listed} {why}".strip(), **where)
+
+
+def _width(row: Estimate) -> float:
+    """Widest gaps first, those that are not numbers last."""
+    return -abs(row.gap) if np.isfinite(row.gap) else 0.0
+
+
+def _gap(row: Estimate, reason: str) -> str:
+    """How far the two inferences on a parameter are apart, and the reason."""
+    mean = f"posterior mean {row.show(row.posterior.estimate)}"
+    if not np.isfinite(row.gap):
+        return f"{row.label} (no estimate by {row.method}, {mean}" + (f"; {reason}" if reason else "") + ")"
+    why = f"; {typeset(reason)}" if reason else ""
+    return (
+        f"{row.label} ({row.method} {row.show(row.first.estimate)}, {mean}, "
+        f"{abs(row.gap):.1f} posterior standard deviations apart{why})"
+    )
+
+
+def preferences(comparison: Comparison, formulas: Mapping[str, str]) -> list[Finding]:
+    """Which candidate predicts new rows and new groups better, or that the data do not tell.
+
+    Parameters
+    ----------
+    comparison : Comparison
+    formulas : mapping of str to str
+        By label of the candidate.
+
+    Returns
+    -------
+    list of Finding
+        One for each thing to predict.
+    """
+    made: list[Finding] = []
+    for key, table in comparison.scores.items():
+        best, rival = str(table.index[0]), table.iloc[1]
+        said = verdict(float(rival["elpd_diff"]), float(rival["dse"]))
+        what, other = to_predict(key), str(table.index[1])
+        if said in ("worse", "probably worse"):
+            probably = "probably " if said == "probably worse" else ""
+            claim = f"{best} {probably}predicts {what} better than {other}."
+            if len(table) > 2:
+                claim = f"{best} {probably}predicts {what} best."
+        elif len(table) == 2:
+            claim = f"The data do not tell whether {best} or {other} predicts {what} better."
+        else:
+            claim = f"The data do not tell which candidate predicts {what} best."
+        away = [
+            f"{name} is {show(abs(row['elpd_diff']), 1)} behind {best}, standard error {show(row['dse'], 1)}"
+            for name, row in table.iloc[1:].iterrows()
+        ]
+        evidence = f"By expected log predictive density {joined(away)}."
+        if len(made) == 0:
+            named = [f"{label} is {formula}" for label, formula in formulas.items() if label != formula]
+            evidence += f" {'; '.join(named)}." if named else ""
+        made.append(Finding(claim, evidence, anchor="candidates", link="The candidates"))
+    if not made:
+        reason = " ".join(comparison.absent.values())
+        made.append(Finding("The candidates were not compared by their predictions.", reason, anchor="candidates"))
+    return made

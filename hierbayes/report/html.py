@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -38,8 +38,30 @@ def render(context: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["split"] = split
+    environment.filters["fraction"] = fraction
     environment.filters["markup"] = Markup
     return environment.get_template("report.html").render(context)
+
+
+def fraction(rows: Sequence[Sequence[str]], column: int) -> int:
+    """Length of the longest part after a decimal point in one column of written numbers.
+
+    Parameters
+    ----------
+    rows : sequence of sequences of str
+    column : int
+
+    Returns
+    -------
+    int
+        With the point.
+
+    Examples
+    --------
+    >>> fraction([["a", "1.25"], ["b", "10.5"], ["c", "3"]], 1)
+    3
+    """
+    return max((len(split(row[column])[1]) for row in rows), default=0)
 
 
 def drawing(figure: Figure, key: str, label: str) -> Markup:

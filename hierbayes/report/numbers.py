@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 
 MINUS, DASH, TIMES = "\N{MINUS SIGN}", "\N{EM DASH}", "\N{MULTIPLICATION SIGN}"
@@ -109,6 +110,44 @@ def brief(value: float) -> str:
         return show(value, 0)
     decimals = 2 - _magnitude(abs(value))
     return show(value, None if decimals > MOST or abs(value) >= LARGE else max(0, decimals))
+
+
+def typeset(text: str) -> str:
+    """A sentence with proper minus signs and powers of ten.
+
+    Examples
+    --------
+    >>> typeset("skewness -0.01, p = 1.2e-09, half-width 3")
+    'skewness −0.01, p = 1.2×10⁻⁹, half-width 3'
+    """
+    text = re.sub(r"(?<![\w.])(\d(?:\.\d+)?)e([+-]\d+)\b", _power, text)
+    return re.sub(r"(?<![\w.\])])-(?=\d)", MINUS, text)
+
+
+def _power(found: re.Match[str]) -> str:
+    return f"{found[1]}{TIMES}10{str(int(found[2])).translate(_SUPERSCRIPT)}"
+
+
+def p_text(value: float) -> str:
+    """A p-value after the letter p.
+
+    Examples
+    --------
+    >>> p_text(0.0214), p_text(2.8e-10), p_text(0.5)
+    ('p = 0.021', 'p < 0.001', 'p = 0.500')
+    """
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+
+
+def sentence(text: str) -> str:
+    """A text with a capital at its beginning.
+
+    Examples
+    --------
+    >>> sentence("new levels of Subject")
+    'New levels of Subject'
+    """
+    return text[:1].upper() + text[1:]
 
 
 def count(number: int) -> str:

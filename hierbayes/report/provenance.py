@@ -1,11 +1,11 @@
-"""How to get the same report again: data, code, command line, versions."""
+"""How to get the same report again: code, command line, versions."""
 
 from __future__ import annotations
 
 import inspect
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,11 +13,10 @@ from platform import python_version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pandas.testing import assert_frame_equal
 
 from hierbayes import names
-from hierbayes.datasets import load_data
 from hierbayes.datasets.registry import REGISTRY
+from hierbayes.datasets.sources import File
 from hierbayes.family import GAUSSIAN
 from hierbayes.from_bambi.families import read_family
 from hierbayes.model import Model
@@ -109,33 +108,6 @@ def run_of(fit: Fit | FamilyFit) -> Run:
     )
 
 
-def known_data(model: Model) -> str | None:
-    """Recognise a data set that comes with hierbayes by its contents.
-
-    Parameters
-    ----------
-    model : Model
-
-    Returns
-    -------
-    str or None
-        Its name; None if no data set has exactly these rows. Nothing is downloaded to find out.
-    """
-    if model.design.n_dropped:
-        return None
-    data = model.data.drop(columns=[name for name in names.ARRAYS if name in model.data])
-    wanted = list(data.columns)
-    for entry in REGISTRY.values():
-        if entry.rows != model.design.n or entry.access == "download" or not set(wanted) <= set(entry.columns):
-            continue
-        try:
-            assert_frame_equal(load_data(entry.name)[wanted], data, check_exact=True)
-        except AssertionError:
-            continue
-        return entry.name
-    return None
-
-
 def model_arguments(model: Model) -> dict[str, str]:
     """Arguments of `Model` beside formula and data that are texts: family, link, columns, residual structure."""
     facts, residual, family = row_facts(model.design, model.data), model.design.residual, model.family
@@ -150,97 +122,151 @@ def model_arguments(model: Model) -> dict[str, str]:
     return {name: value for name, value in found.items() if value is not None}
 
 
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A model and how its posterior was drawn.
+
+    Parameters
+    ----------
+    model : Model
+    run : Run
+    name : str
+        Among several models.
+    """
+
+    model: Model
+    run: Run
+    name: str = ""
+
+
 def python_code(
-    formula: str,
-    source: str | None,
-    run: Run,
+    fitted: Sequence[Fitted],
+    source: str | File | None,
     path: Path,
-    priors: Mapping[str, Any],
-    centered: bool,
     level: float,
-    arguments: Mapping[str, str],
     nagq: int = 1,
+    also: Sequence[str] = (),
 ) -> str:
     """Write Python code that makes the report again.
 
     Parameters
     ----------
-    formula : str
-    source : str or None
-        Name of a data set or path of a CSV file.
-    run : Run
+    fitted : sequence of Fitted
+        The main model first.
+    source : str, File or None
+        Name of a data set or path of a file.
     path : pathlib.Path
         Where the report is.
-    priors : mapping
-        The user's, in Bambi's form.
-    centered : bool
-        `center_predictors` of the model.
     level : float
         Of the intervals.
-    arguments : mapping of str to str
-        Of `model_arguments`.
     nagq : int
         Of the report.
+    also : sequence of str
+        Further forms of the report.
 
     Returns
     -------
     str
     """
-    lines = ["import hierbayes as hb"]
-    if priors:
-        lines.append("import bambi as bmb")
+    head = ["import hierbayes as hb"]
+    head += ["import bambi as bmb"] if any(one.model.given_priors for one in fitted) else []
     if source is None:
-        lines += ["", "data = ...  # the data frame that the model was made with"]
-    elif source in REGISTRY:
-        lines += ["", f"data = hb.load_data({_quoted(source)})"]
+        lines = ["", "data = ...  # the data frame that the model was made with"]
+    elif str(source) in REGISTRY:
+        lines = ["", f"data = hb.load_data({_quoted(str(source))})"]
     else:
-        lines += ["import pandas as pd", "", f"data = pd.read_csv({_quoted(source)})"]
-    given = [_quoted(formula), "data"]
-    for name, value in arguments.items():
-        if value in names.ARRAYS:
-            lines.append(f"{name} = ...  # the array that the model was made with")
-        given.append(f"{name}={name if value in names.ARRAYS else _quoted(value)}")
-    if priors:
-        lines.append("priors = {")
-        lines += [f"    {_quoted(name)}: {_prior_code(prior)}," for name, prior in priors.items()]
-        lines.append("}")
-        given.append("priors=priors")
-    if not centered:
-        given.append("center_predictors=False")
-    lines.append(f"model = hb.Model({', '.join(given)})")
-    lines.append(f"fit = model.fit({', '.join(f'{name}={value!r}' for name, value in run.arguments.items())})")
-    closing = ["model", _quoted(path.name), "fit=fit"] + ([f"conf_level={level!r}"] if level != 0.95 else [])
+        head.append("import pandas as pd")
+        lines = ["", f"data = {(source if isinstance(source, File) else File(source)).code}"]
+    arrays = [value for one in fitted for value in model_arguments(one.model).items() if value[1] in names.ARRAYS]
+    lines += [f"{name} = ...  # the array that the model was made with" for name, _ in dict.fromkeys(arrays)]
+    closing = [f"conf_level={level!r}"] if level != 0.95 else []
     closing += [f"nagq={nagq}"] if nagq != 1 else []
-    lines.append(f"hb.report({', '.join(closing)})")
-    return "\n".join(lines)
+    closing += [f"also={tuple(also)!r}"] if also else []
+    if len(fitted) == 1:
+        before, made = _model_code(fitted[0].model)
+        lines += [*before, f"model = {made}", f"fit = model.fit({_arguments(fitted[0].run)})"]
+        return "\n".join(
+            [*head, *lines, f"hb.report({', '.join(['model', _quoted(path.name), 'fit=fit', *closing])})"]
+        )
+    entries = []
+    for k, one in enumerate(fitted):
+        before, made = _model_code(one.model, f"priors_{k + 1}")
+        lines += before
+        entries.append(f"    {_quoted(one.name)}: {made},")
+    lines += ["models = {", *entries, "}"]
+    runs = [_arguments(one.run) for one in fitted]
+    if len(set(runs)) == 1:
+        lines.append(f"fits = {{name: model.fit({runs[0]}) for name, model in models.items()}}")
+    else:
+        each = [
+            f"    {_quoted(one.name)}: models[{_quoted(one.name)}].fit({run}),"
+            for one, run in zip(fitted, runs, strict=True)
+        ]
+        lines += ["fits = {", *each, "}"]
+    return "\n".join([*head, *lines, f"hb.report({', '.join(['models', _quoted(path.name), 'fit=fits', *closing])})"])
+
+
+def _model_code(model: Model, called: str = "priors") -> tuple[list[str], str]:
+    """The call that makes a model, and what has to stand before it."""
+    before, given = [], [_quoted(model.design.formula), "data"]
+    for name, value in model_arguments(model).items():
+        given.append(f"{name}={name if value in names.ARRAYS else _quoted(value)}")
+    if model.given_priors:
+        before += [f"{called} = {{"]
+        before += [f"    {_quoted(name)}: {_prior_code(prior)}," for name, prior in model.given_priors.items()]
+        before.append("}")
+        given.append(f"priors={called}")
+    if not model.center_predictors:
+        given.append("center_predictors=False")
+    return before, f"hb.Model({', '.join(given)})"
+
+
+def _arguments(run: Run) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in run.arguments.items())
 
 
 def command_line(
-    formula: str, source: str | None, run: Run, path: Path, arguments: Mapping[str, str], nagq: int = 1
+    formula: str,
+    source: str | File | None,
+    run: Run,
+    path: Path,
+    arguments: Mapping[str, str],
+    nagq: int = 1,
+    compared: Sequence[str] = (),
+    also: Sequence[str] = (),
 ) -> str:
     """Write the command that makes the report again.
 
     Parameters
     ----------
     formula : str
-    source : str or None
-        Name of a data set or path of a CSV file; without one the command has a placeholder.
+    source : str, File or None
+        Name of a data set or path of a file; without one the command has a placeholder.
     run : Run
     path : pathlib.Path
     arguments : mapping of str to str
         Of `model_arguments`.
     nagq : int
         Of the report.
+    compared : sequence of str
+        Formulas of further candidates.
+    also : sequence of str
+        Further forms of the report.
 
     Returns
     -------
     str
     """
-    words = ["hierbayes", "report", source or "DATA.csv", formula]
+    file = File(source) if isinstance(source, str) else source
+    words = ["hierbayes", "report", *(["DATA.csv"] if file is None else file.words), formula]
+    for other in compared:
+        words += ["--compare", other]
     for name, value in arguments.items():
         words += [f"--{name}", value]
     words += ["--nagq", str(nagq)] if nagq != 1 else []
     words += ["-o", path.name]
+    for form in also:
+        words += ["--also", form]
     for name in ("seed", "chains", "draws", "tune"):
         value = getattr(run, name)
         if value is not None:

@@ -211,6 +211,9 @@ class LaplaceFit(Saving, FamilyCriticism, LaplaceEstimate):
         """
         return check_laplace(self, seed)
 
+    def _repr_html_(self) -> str:
+        return self._panel(f"ML fit by {self.method}", self.tidy())
+
     def __repr__(self) -> str:
         dropped = f" ({self.design.n_dropped} incomplete rows left out)" if self.design.n_dropped else ""
         lines = [

@@ -732,6 +732,9 @@ class RemlFit(Saving, Estimate):
         """
         return check_estimate(self)
 
+    def _repr_html_(self) -> str:
+        return self._panel(f"{self.method} fit", self.tidy(), ("warning", " ".join(indistinct(self)).strip()))
+
     def __repr__(self) -> str:
         lines = [
             f"{self.method} fit of {self.design.formula}",

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from hierbayes import display
+
 RANDOM, GROUPED = "random K-fold", "grouped K-fold"
 
 
@@ -135,17 +137,28 @@ class CrossValidation:
         names = ["method", "mse_difference", "mse_se", "elpd_difference", "elpd_se", "n"]
         return pd.DataFrame(rows, columns=names).set_index("method")
 
+    def _repr_html_(self) -> str:
+        notes = self._notes()
+        left_out = f"{self.n_dropped} incomplete rows left out" if self.n_dropped else None
+        table = display.table(self.table.drop(columns="note"), f"RMSE in units of {self.response}", longest=100)
+        remarks = [("warning", text) for text in self._partial()] + [("note", text) for text in [left_out, *notes]]
+        return display.document("Cross-validation", display.said(remarks), table, formula=self.formula)
+
+    def _notes(self) -> list[str]:
+        """What is to be known of the methods."""
+        notes = self.table[self.table["note"] != ""].groupby("note", sort=False)["method"]
+        return [f"{' | '.join(methods.unique())}: {note}" for note, methods in notes]
+
     def __repr__(self) -> str:
         shown = self.table.drop(columns="note").to_string(
             index=False, na_rep="-", float_format=lambda value: f"{value:.4g}"
         )
-        notes = self.table[self.table["note"] != ""].groupby("note", sort=False)["method"]
         lines = [
             f"Cross-validation of {self.formula}, RMSE in units of {self.response}",
             *([f"{self.n_dropped} incomplete rows left out"] if self.n_dropped else []),
             shown,
             *self._partial(),
-            *(f"{' | '.join(methods.unique())}: {note}" for note, methods in notes),
+            *self._notes(),
         ]
         return "\n".join(lines)
 

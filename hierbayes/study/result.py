@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from hierbayes import display
 from hierbayes.errors import HierbayesError
 from hierbayes.study.grid import whole
 from hierbayes.study.plan import Plan
@@ -119,14 +120,22 @@ class Power:
         """
         return sample_sizes(self.table, sizes_of(self.table), power, getattr(self.judges[0], "alpha", 0.05))
 
-    def __repr__(self) -> str:
+    def _repr_html_(self) -> str:
+        said = display.said(("note", remark) for remark in self.remarks)
+        return display.document(f"{self.target.capitalize()} of the {self.asked}", display.table(self._shown), said)
+
+    @property
+    def _shown(self) -> pd.DataFrame:
+        """The columns of the table that are shown."""
         shown = [*sizes_of(self.table), "n", "simulations", "failed", "singular", "power", "conf_low", "conf_high",
                  "bias", "coverage", "width", "type_s", "exaggeration"]  # fmt: skip
-        table = self.table[shown].rename(columns={"power": self.target})
+        return self.table[shown].rename(columns={"power": self.target}).dropna(axis=1, how="all")
+
+    def __repr__(self) -> str:
         return "\n".join(
             [
                 f"{self.target.capitalize()} of the {self.asked}",
-                table.dropna(axis=1, how="all").to_string(index=False, na_rep="", float_format=lambda v: f"{v:.3g}"),
+                self._shown.to_string(index=False, na_rep="", float_format=lambda v: f"{v:.3g}"),
                 *self.remarks,
             ]
         )
