@@ -201,7 +201,7 @@ def number(value: Any) -> str:
             return _MISSING
         if value == 0.0:
             return "0"
-        if 10.0**DIGITS <= abs(value) < 1e9:
+        if 10.0**DIGITS - 0.5 <= abs(value) < 1e9:
             return f"{value:.0f}"
         return format(value, f"#.{DIGITS}g").rstrip(".")
     return str(value)
@@ -211,11 +211,12 @@ def _cells(name: str, column: pd.Series, text: bool) -> list[str]:
     """Values of a column; what is missing of texts is left empty, and whole numbers have no decimals."""
     if text:
         return ["" if pd.api.types.is_scalar(value) and pd.isna(value) else number(value) for value in column]
+    if name in _CHANCE:
+        return [f"<{SMALL}" if not pd.isna(value) and value < SMALL else number(value) for value in column]
     known = column.dropna()
     if pd.api.types.is_float_dtype(column) and len(known) and (known % 1 == 0).all():
         return [number(value if pd.isna(value) else int(value)) for value in column]
-    floor = SMALL if name in _CHANCE else -math.inf
-    return [f"<{SMALL}" if not pd.isna(value) and value < floor else number(value) for value in column]
+    return [number(value) for value in column]
 
 
 def _of_class(text: bool, long: bool = False) -> Html:

@@ -15,7 +15,8 @@ import pandas as pd
 
 from hierbayes.design import check_same_data
 from hierbayes.errors import HierbayesError
-from hierbayes.estimates import Estimate, Posterior
+from hierbayes.estimates import Estimate, Maximum, Posterior
+from hierbayes.family import Family
 from hierbayes.inference.boundary import LikelihoodRatio, likelihood_ratio
 from hierbayes.inference.nesting import check_nested, named, same_space
 from hierbayes.model import Model
@@ -63,7 +64,8 @@ def lrt(
     DataError
         If rows, response, weights or offset differ.
     HierbayesError
-        With ``refit=False``, if the fits cannot be compared as they are.
+        With ``refit=False``, if the fits cannot be compared as they are; for responses that are not Gaussian with
+        identity link.
     ValueError
         If there are fewer than two models.
     TypeError
@@ -105,6 +107,10 @@ def lrt(
 
 
 def _fit(model: Estimate | Model, method: str = "REML") -> Estimate:
+    if isinstance(model, Maximum) and not isinstance(model, Estimate):
+        raise _not_gaussian(model.design.family)
+    if isinstance(model, Model) and not model.family.exact:
+        raise _not_gaussian(model.family)
     if not isinstance(model, (Estimate, Model)):
         remedy = "; use fit.reml." if isinstance(model, Posterior) else "."
         raise TypeError(f"lrt compares REML or ML fits, or models, not a {type(model).__name__}{remedy}")
@@ -112,6 +118,13 @@ def _fit(model: Estimate | Model, method: str = "REML") -> Estimate:
         return model
     marginal = model.marginal if isinstance(model, Estimate) else model.likelihood
     return Estimate(marginal, maximise(marginal, method == "REML"), method)
+
+
+def _not_gaussian(family: Family) -> HierbayesError:
+    return HierbayesError(
+        f"lrt needs a Gaussian response with identity link, not {family}; compare maximum likelihood fits of the "
+        "same rows by their aic and bic, and posteriors by hb.compare."
+    )
 
 
 def _why_ml(fits: Sequence[Estimate]) -> str:

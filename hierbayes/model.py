@@ -560,7 +560,7 @@ class Model:
         keep = ranef if ranef in ("auto", "draws", "summary") else Path(ranef)
         if isinstance(keep, Path) and keep.exists():
             raise FileExistsError(f"{keep} exists already; name a new folder for the draws of the random effects")
-        _check_names(self.design)
+        check_names(self.design)
         from hierbayes import sampling
         from hierbayes.checks.prior_summary import prior_table, warn_of_wide
 
@@ -806,14 +806,14 @@ class Model:
         return f"Model({', '.join([f'{self.formula!r}: {d.size}', *dropped])})"
 
 
-def _check_names(design: Design) -> None:
+def check_names(design: Design) -> None:
     """Refuse names that no variable of a DataTree may have, before anything is sampled."""
     effects = [term.name for block in design.blocks for term in block.terms]
     for name in [design.response, *(term.name for term in design.terms), *effects]:
         if "/" in name:
             raise HierbayesError(
-                f"The posterior cannot have a variable named {name!r}, because of the slash; make it a column of the "
-                "data."
+                f"The posterior cannot have a variable named {name!r}, because of the slash; rename the column "
+                "without the slash, or make the term a column of the data."
             )
 
 

@@ -211,6 +211,7 @@ def write_files():
     data = hb.load_data("Dyestuff")
     data.to_csv("good.csv", index=False)
     data.assign(one="a").to_csv("one_level.csv", index=False)
+    data.assign(**{"my x": range(30)}).to_csv("spaced.csv", index=False)
     data.assign(row=range(30)).to_csv("many_levels.csv", index=False)
     data.assign(Yield=5.0).to_csv("constant.csv", index=False)
     data.assign(Yield=["inf", *["1", "2"] * 14, "3"]).to_csv("infinite.csv", index=False)
@@ -256,6 +257,7 @@ WRONG = {
     "good.csv 'Yield ~ 1'": "has no random effect",
     "good.csv ''": "The formula must be a text",
     "Pastes 'strength ~ 1 + (1 | sample) + (1 | batch:cask)'": "'sample' and 'batch:cask' make the same groups",
+    "spaced.csv 'Yield ~ my x + (1 | Batch)'": "is written `my x` in a formula",
     "one_level.csv 'Yield ~ 1 + (1 | one)'": "'one' has one level",
     "many_levels.csv 'Yield ~ 1 + (1 | row)'": "'row' has as many levels as there are rows",
     "constant.csv 'Yield ~ 1 + (1 | Batch)'": "'Yield' has the same value in every row",
@@ -263,8 +265,8 @@ WRONG = {
     "missing_column.csv 'Yield ~ x + (1 | Batch)'": "'x' has no value at all",
     "deficient.csv 'Yield ~ x + z + (1 | Batch)'": "'z' of the fixed effects is a linear combination of 'x'",
     "text.csv 'Yield ~ 1 + (1 | Batch)'": "'Yield' is text",
-    "more.csv 'Yield ~ 1 + (1 | Batch)' --weights u": "weights= uses 'u', which is not a column of the data",
-    "more.csv 'Yield ~ 1 + (1 | Batch)' --weights ''": "weights= uses '', which is not a column of the data",
+    "more.csv 'Yield ~ 1 + (1 | Batch)' --weights u": "--weights uses 'u', which is not a column of the data",
+    "more.csv 'Yield ~ 1 + (1 | Batch)' --weights ''": "--weights uses '', which is not a column of the data",
     "more.csv 'Yield ~ 1 + (1 | Batch)' --weights w": "a weight must be a positive number",
     "more.csv 'Yield ~ 1 + (1 | Batch)' --weights half": "a weight must be a positive number",
     "more.csv 'Yield ~ 1 + (1 | Batch)' --se w": "a standard error must be a positive number",
@@ -305,6 +307,9 @@ def test_what_is_wrong_is_said_in_one_sentence(command, arguments, reason):
         ("data Dyestuff -o a_folder", "a_folder is a folder"),
         ("data Dyestuf", "Did you mean 'Dyestuff'?"),
         ("data -o x.csv", "name the data set"),
+        ("data sleepstudy -o x.xlsx", "written as .csv, .parquet, .feather, not 'x.xlsx'"),
+        ("data sleepstudy -o good.csv", "is there already, with other content"),
+        ("fit sleepstudy --method reml -o x.csv", "a file that ends with .hb"),
         ("data Dyestuff more", "more"),
         ("fit Dyestuff --method moments", "moments"),
         ("frobnicate", "No such command 'frobnicate'"),

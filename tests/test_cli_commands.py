@@ -123,6 +123,11 @@ def test_compare_looks_ahead(fits, saved):
         ("compare slopes.hb slopes.hb", "is given twice"),
         ("fit slopes.hb --weights n", "leave --weights out"),
         ("fit slopes.hb --seed 2", "leave --seed out"),
+        ("fit slopes.hb --method reml", "leave --method out"),
+        ("check slopes.hb --draws 5", "leave --draws out"),
+        ("cite slopes.hb --nagq 5", "leave --nagq out"),
+        ("report slopes.hb --chains 2", "leave --chains out"),
+        ("compare Dyestuff 'Yield ~ 1 + (1 | Batch)' 'Yield~1+(1|Batch)' --method reml", "is given twice"),
         ("fit nowhere.hb", "There is no file nowhere.hb"),
         ("fit fake.hb", "not a file that hierbayes has saved"),
     ],
@@ -150,8 +155,8 @@ def test_a_fit_is_saved_and_shown_again():
     assert set(json.loads(run("fit reml.hb --json")[0])) & {"reml", "ml", "bayes"} == {"reml"}
     run("fit cbpp --method ml -o ml.hb")
     assert set(json.loads(run("fit ml.hb --json")[0])) & {"reml", "ml", "bayes"} == {"ml"}
-    Path("a.csv").write_text("y\n")
-    assert "is not a saved fit" in one_sentence(*run("fit sleepstudy --method reml -o a.csv", code=2))
+    Path("a.hb").write_text("y\n")
+    assert "is not a saved fit" in one_sentence(*run("fit sleepstudy --method reml -o a.hb", code=2))
 
 
 # --- check ------------------------------------------------------------------------------------

@@ -52,6 +52,17 @@ def test_difference_and_its_error(elpds):
     assert table.loc["intercepts", "dse"] == pytest.approx(np.sqrt(180) * difference.std())
 
 
+def test_the_table_knows_what_it_rounds(fits, elpds):
+    rounded, table = hb.compare(elpds), hb.compare(elpds, round_to="none")
+    assert rounded.loc["intercepts", "elpd_diff"] != table.loc["intercepts", "elpd_diff"]
+    assert rounded.attrs["exact"] == table[["elpd_diff", "dse"]].to_dict()
+    assert (rounded.attrs["items"], rounded.attrs["reference"]) == (180, None)
+    groups = hb.compare(fits, target="group", reference="intercepts")
+    exact = hb.compare(fits, target="group", reference="intercepts", round_to="none")
+    assert groups.attrs["exact"] == exact[["elpd_diff", "dse"]].to_dict()
+    assert (groups.attrs["items"], groups.attrs["reference"]) == (18, "intercepts")
+
+
 @pytest.mark.parametrize("joint", [False, True])
 def test_groups(fits, joint):
     expected = {name: fit.logo(joint=joint).elpd for name, fit in fits.items()}
@@ -107,6 +118,14 @@ def _shifted(elpd):
     other.elpd_i = elpd.elpd_i + np.random.default_rng(0).normal(0.0, 0.05, 180)
     other.elpd = float(other.elpd_i.sum())
     return other
+
+
+def test_a_pareto_k_that_is_not_known_is_too_high(elpds):
+    elpd = copy.copy(elpds["slopes"])
+    elpd.pareto_k = elpd.pareto_k.copy(data=np.where(np.arange(180) < 2, np.nan, 0.1))
+    with pytest.warns(ComparisonWarning, match="for 2 of 180 scores"):
+        hb.compare({"intercepts": elpds["intercepts"], "slopes": elpd})
+    assert "for 2 of 180 scores" in elpd._repr_html_()
 
 
 def test_high_pareto_k_is_warned_of(elpds):

@@ -338,6 +338,9 @@ def test_numbers_of_a_column():
     assert found["text"].tolist() == ["a", "", "b"]
     assert found["when"].tolist() == ["2020-01-02 00:00:00", "", "2020-01-03 00:00:00"]
     assert found["count"].tolist() == ["1", dash, "3"]
+    chances = frame_of(Reading(display.table(pd.DataFrame({"x": ["a", "b"], "p_value": [0.0, 1.0]}))).tables[0])
+    assert chances["p_value"].tolist() == ["<0.001", "1.000"]
+    assert [display.number(value) for value in (9999.4, 9999.7, -9999.7)] == ["9999", "10000", "-10000"]
 
 
 def test_an_index_of_several_levels_heads_the_rows():

@@ -45,7 +45,7 @@ DIRECTIVES = {"{eval-rst}", "{toctree}", "{include}"}
 R_PAGES = {"docs/for-lme4-users.md", "docs/for-brms-users.md"}
 LAST_DIGIT = 1.01
 """Units of the last printed digit by which a figure may differ: it may be rounded the other way."""
-DRAWS = 0.2
+DRAWS = 0.03
 """Relative difference of figures of draws, beside as many units of the last digit as `DRAWS_DIGITS`."""
 DRAWS_DIGITS = 6
 NUMBER = re.compile(r"(?<![\w.])[-+−]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?(?![\w])")

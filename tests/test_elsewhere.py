@@ -38,6 +38,29 @@ def test_attributes_are_named_without_parentheses(fit_sleepstudy):
         _ = fit_sleepstudy.reml.idata
 
 
+def test_a_maximum_of_another_family_says_what_is_for_gaussian_responses(cbpp_ml):
+    from hierbayes import FamilyFit, Fit, LaplaceFit, RemlFit
+
+    own, gaussian = set(dir(LaplaceFit)), set(dir(RemlFit)) | set(dir(Fit))
+    for name in sorted(name for name in gaussian - own if not name.startswith("_")):
+        where = "belongs to a posterior" if hasattr(FamilyFit, name) else "needs a Gaussian response"
+        with pytest.raises(AttributeError, match=where):
+            getattr(cbpp_ml, name)
+    with pytest.raises(hb.HierbayesError, match=r"lrt needs a Gaussian response.*aic and bic"):
+        hb.lrt(cbpp_ml, cbpp_ml)
+    posterior = FamilyFit.__new__(FamilyFit)  # nothing of it is asked
+    for name in sorted(name for name in gaussian - set(dir(FamilyFit)) if not name.startswith("_")):
+        where = r"model\.ml\(\)" if hasattr(LaplaceFit, name) else "needs a Gaussian response"
+        with pytest.raises(AttributeError, match=where):
+            getattr(posterior, name)
+
+
+@pytest.fixture(scope="module")
+def cbpp_ml():
+    data = hb.load_data("cbpp").astype({"period": str})
+    return hb.Model("p(incidence, size) ~ period + (1 | herd)", data, family="binomial").ml()
+
+
 def test_what_neither_has_is_refused_as_ever(fit_sleepstudy):
     for fit in (fit_sleepstudy, fit_sleepstudy.reml):
         with pytest.raises(AttributeError, match=r"object has no attribute 'nonsense'$"):
@@ -60,7 +83,7 @@ def test_a_property_that_fails_keeps_its_own_error():
             raise AttributeError("of its own")
 
         def __getattr__(self, name):
-            return refuse(self, name, dict, "elsewhere: {call}")
+            return refuse(self, name, {dict: "elsewhere: {call}"})
 
     with pytest.raises(AttributeError, match=r"^of its own$"):
         _ = Broken().design

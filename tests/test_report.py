@@ -209,10 +209,10 @@ def test_crossed_and_nested_factors_are_put_in_words():
     text = Page(page("crossed")).text
     assert "plate has 24 levels, with 6 rows each. sample has 6 levels, with 24 rows each." in text
     assert "plate and sample are crossed: all 144 combinations of their levels occur." in text
-    assert "Averages differ between the levels of sample, with" in text
+    assert "Intercepts differ between the levels of sample, with" in text
     text = Page(page("nested")).text
     assert "batch:cask is nested in batch: every level of batch:cask lies within one level of batch." in text
-    assert "Averages differ between the levels of batch:cask within batch, with" in text
+    assert "Intercepts differ between the levels of batch:cask within batch, with" in text
     assert "(but not of those nested in it, which are part of the level)" in text
     assert "item and person are partly crossed:" in Page(page("answers")).text
 

@@ -53,13 +53,13 @@ def test_scores_of_candidates_are_those_of_compare():
             warnings.simplefilter("ignore", HierbayesWarning)
             wanted = hb.compare(made.fits, target=target, round_to="none")
         assert title in made.read.text
-        tables = [t for t in made.read.tables if t[0][:2] == ["Model", "Difference"]]
+        tables = [t for t in made.read.tables if t[0][:3] == ["Model", "Verdict", "Difference"]]
         table = tables[0 if target == "row" else 1]
         worse = wanted.iloc[1]
         assert [row[0] for row in table[1:]] == ["A", "B"]
-        assert float(table[2][1].replace("−", "-")) == pytest.approx(worse["elpd_diff"], abs=0.051)
-        assert float(table[2][2]) == pytest.approx(worse["dse"], abs=0.051)
-        assert float(table[1][5]) == pytest.approx(wanted.iloc[0]["weight"], abs=0.0051)
+        assert float(table[2][2].replace("−", "-")) == pytest.approx(worse["elpd_diff"], abs=0.051)
+        assert float(table[2][3]) == pytest.approx(worse["dse"], abs=0.051)
+        assert float(table[1][6]) == pytest.approx(wanted.iloc[0]["weight"], abs=0.0051)
 
 
 def test_likelihood_ratio_and_criteria_are_those_of_lme4(shared):
@@ -88,18 +88,23 @@ def test_which_model_predicts_better_is_a_finding():
 
 
 @pytest.mark.parametrize(
-    ("difference", "error", "claim"),
+    ("difference", "error", "items", "claim"),
     [
-        (-9.0, 2.0, "one predicts new rows of known groups better than two."),
-        (-7.0, 4.0, "one probably predicts new rows of known groups better than two."),
-        (-3.0, 1.0, "The data do not tell whether one or two predicts new rows of known groups better."),
-        (-30.0, 31.0, "The data do not tell whether one or two predicts new rows of known groups better."),
+        (-9.0, 2.0, None, "one predicts new rows of known groups better than two."),
+        (-9.0, 2.0, 18, "one probably predicts new rows of known groups better than two."),
+        (-7.0, 4.0, 180, "one probably predicts new rows of known groups better than two."),
+        (-3.0, 1.0, 180, "The data do not tell whether one or two predicts new rows of known groups better."),
+        (-30.0, 31.0, 18, "The data do not tell whether one or two predicts new rows of known groups better."),
     ],
 )
-def test_a_difference_within_the_noise_is_not_claimed(difference, error, claim):
+def test_a_difference_within_the_noise_is_not_claimed(difference, error, items, claim):
     table = pd.DataFrame({"elpd_diff": [0.0, difference], "dse": [0.0, error]}, index=["one", "two"])
-    comparison = Comparison({"row": table}, {"row": []}, {}, pd.DataFrame(), pd.DataFrame())
-    (found,) = preferences(comparison, {"one": "y ~ x", "two": "y ~ 1"})
+    table.attrs["items"] = items
+    comparison = Comparison({"row": table}, {"row": ["the two differ"]}, {}, pd.DataFrame(), pd.DataFrame())
+    doubtful = {"one": SimpleNamespace(high={"row": 1}), "two": SimpleNamespace(high={})}
+    (found,) = preferences(comparison, {"one": "y ~ x", "two": "y ~ 1"}, doubtful)
+    assert "Some Pareto k of one are too high" in found.evidence
+    assert "The two differ" in found.evidence
     assert found.claim == claim
     assert f"two is {abs(difference):.1f} behind one, standard error {error:.1f}" in found.evidence
 
@@ -235,7 +240,7 @@ def test_high_pareto_k_is_said_first_with_its_place():
     (said,) = doubts([], scores)
     claim = f"Pareto k of 1 of 6 levels of Batch is above {elpd.good_k:.2f}, the largest 0.90."
     assert said.claim == claim
-    assert "fit.reloo()" in said.evidence
+    assert "fit.reloo(fit.logo('Batch')) refits without it." in said.evidence
     assert (said.severity, said.anchor) == ("warning", "accuracy")
 
 

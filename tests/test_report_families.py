@@ -355,7 +355,8 @@ def test_deviations_of_levels_as_ratios():
     (said,) = _groups(made.ml, made.fit, rows, made.model.data, "95%", {})
     sd = made.ml.tidy()["estimate"].iloc[-1]
     assert said.claim == (
-        f"Intercepts differ between the levels of herd, with a standard deviation of {sd:.3f} on the log-odds scale."
+        f"The standard deviation of intercepts between the levels of herd is estimated at {sd:.3f} on the log-odds "
+        "scale."
     )
     share = sd**2 / (sd**2 + math.pi**2 / 3)
     draws = made.fit.parameter_draws()["ran_pars", "herd", "sd(Intercept)"].to_numpy() ** 2
@@ -383,7 +384,7 @@ def test_a_singular_maximum_is_said_first():
     assert said.evidence.startswith("By ML, sd(Intercept) is 0, the end of its range")
     assert "the conditional modes take the boundary as known" in said.evidence
     (group,) = _groups(ml, fit, rows, model.data, "95%", {})
-    assert group.claim.startswith("By ML intercepts do not differ between the levels of g;")
+    assert group.claim == "The data do not settle whether intercepts differ between the levels of g."
     section = sections.estimates_section(rows, ml, model.design, laplace())
     assert (section["singular"], section["undefined"]) == (True, False)
     failed = replace(ml, optimum=replace(ml.optimum, converged=False, message="nothing found"))

@@ -15,7 +15,7 @@ from numpy.testing import assert_allclose
 from scipy import integrate, stats
 
 import hierbayes as hb
-from hierbayes.errors import DataError, HierbayesWarning
+from hierbayes.errors import DataError, HierbayesError, HierbayesWarning
 from hierbayes.estimates import FIXED, RESIDUAL, VARIANCE
 from hierbayes.partial_pooling.shrinkage import group_lines
 from hierbayes.priors import Prior
@@ -88,6 +88,18 @@ def test_a_maximum_of_another_model_is_refused():
         hb.level_effects(study("slopes").fit, study("uncorrelated").reml)
     with pytest.raises(DataError, match="no random effects"):
         hb.level_effects(study("series").fit)
+    made = study("slopes")
+    same = hb.Model("Reaction~Days+(Days|Subject)", made.model.data).reml()
+    assert_allclose(hb.level_effects(made.fit, same)["blup"], hb.level_effects(made.fit)["blup"])
+    later = made.model.data.assign(Days=lambda data: data["Days"] + 1)
+    with pytest.raises(DataError, match="other predictors"):
+        hb.level_effects(made.fit, hb.Model(made.model.formula, later).reml())
+
+
+@pytest.mark.parametrize("function", [hb.level_effects, hb.plane, hb.profiles, hb.prior_posterior, hb.pooling_lines])
+def test_what_needs_a_posterior_says_so(function):
+    with pytest.raises(HierbayesError, match=f"{function.__name__} needs a posterior, .* not a RemlFit"):
+        function(study("slopes").reml)
 
 
 # --- the plane --------------------------------------------------------------------------------------
@@ -181,6 +193,9 @@ def test_a_plane_needs_two_effects():
         hb.plane(study("slopes").fit, group="Subjects")
     with pytest.raises(DataError, match="two different effects"):
         hb.plane(study("slopes").fit, "Days", "Days")
+    for function in (hb.plane, hb.pooling_lines):
+        with pytest.raises(ValueError, match="most must be at least 1, not 0"):
+            function(study("slopes").fit, most=0)
 
 
 # --- prior and posterior ----------------------------------------------------------------------------
@@ -317,6 +332,7 @@ def test_profiles_refuse_what_they_cannot_do():
         hb.profiles(study("slopes").fit, ["sd(days)"])
     with pytest.raises(ValueError, match="between 0 and 1"):
         hb.profiles(study("slopes").fit, conf_level=95)
+    assert set(hb.profiles(study("slopes").fit, "sigma").table["term"]) == {"sigma"}
 
 
 # --- posterior predictive ---------------------------------------------------------------------------
@@ -427,6 +443,18 @@ def test_quantile_residuals_of_families():
 
 
 # --- lines and notebooks ----------------------------------------------------------------------------
+
+
+def test_without_a_maximum_there_is_no_column_of_it():
+    found = hb.prior_posterior(family_study("herds").fit)
+    assert "maximum" in found.table
+    assert "maximum" not in repr(found) + found._repr_html_()
+
+
+def test_a_mean_of_nearly_nothing_has_no_sign():
+    panel = hb.residual_panel(study("slopes").reml)
+    panel.table["residual"] -= panel.table["residual"].mean() + 1e-4
+    assert "mean 0.00" in repr(panel)
 
 
 def test_lines_are_those_of_the_report():

@@ -25,6 +25,7 @@ from hierbayes.plots import (
     prior_posterior_figure,
     profile_figure,
     residuals_figure,
+    shrinkage_figure,
     style,
     variance_figure,
 )
@@ -165,7 +166,7 @@ def test_caterpillar_of_a_family_without_a_maximum():
     names = [label.get_text() for label in shown(figure)[0].get_yticklabels()]
     assert len(set(names)) == 15  # long names still differ
     assert max(map(len, names)) <= 24
-    figure = caterpillar_figure(hb.level_effects(made.fit, made.ml), method="ML", effect_name="conditional mode")
+    figure = caterpillar_figure(hb.level_effects(made.fit, made.ml))
     assert labels(figure)[0] == "ML conditional mode and 95% interval"
 
 
@@ -194,6 +195,7 @@ def test_prior_and_posterior_curves_are_those_of_the_table(name):
         assert_allclose(prior, own[own["which"] == "prior"][["value", "density"]])
         assert_allclose(points(axes, style.REML)[:, 0], row["maximum"])
         assert_allclose(points(axes, style.POSTERIOR)[:, 0], row["mean"])
+        assert bool(axes.texts) == ("mean of the predictors" in row["note"])
     check_drawing(figure)
 
 
@@ -315,6 +317,7 @@ def test_residuals_without_fitted_values():
     top, _, bottom, _ = shown(residuals_figure(hb.residual_panel(family_study("grades").ml)))
     for axes in (top, bottom):
         assert [text.get_text() for text in axes.texts] == ["there are no fitted values"]
+        assert not len(axes.get_xticks())
 
 
 # --- comparison of models ---------------------------------------------------------------------------
@@ -346,6 +349,48 @@ def test_elpd_has_a_panel_a_target_and_the_differences_of_the_table(tables):
     check_drawing(figure)
 
 
+def test_elpd_is_drawn_as_it_is_where_the_table_is_rounded(tables):
+    for table in tables.values():
+        exact = table.attrs["exact"]
+        (axes,) = shown(elpd_figure(table.round(0)))
+        bars = [line.get_xdata() for line in axes.get_lines() if len(line.get_xdata()) == 2]
+        name = table.index[1]
+        assert_allclose(bars[1], exact["elpd_diff"][name] + 2 * exact["dse"][name] * np.array([-1, 1]))
+
+
+def test_elpd_against_a_reference_keeps_its_sign():
+    table = pd.DataFrame({"elpd_diff": [31.0, 0.0, -3.0], "dse": [4.0, 0.0, 5.0]}, index=["a", "base", "c"])
+    table["p_better"] = [1.0, np.nan, 0.3]
+    figure = elpd_figure(table)
+    (axes,) = shown(figure)
+    assert [text.get_text() for text in axes.texts] == ["31 ± 4, better", "reference", "−3 ± 5, not told apart"]
+    assert figure.get_supxlabel().startswith("elpd less that of the reference")
+    assert axes.get_xlim()[1] > 31
+    assert (
+        elpd_figure(table.drop(columns="p_better").iloc[1:]).get_supxlabel().startswith("elpd less that of the best")
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda fit: elpd_figure({}), r"hb\.compare"),
+        (lambda fit: elpd_figure(fit), r"hb\.compare"),
+        (lambda fit: pareto_k_figure({}), r"fit\.loo"),
+        (lambda fit: caterpillar_figure(fit), "hb.level_effects"),
+        (lambda fit: shrinkage_figure(fit, "Subject"), "hb.level_effects"),
+        (
+            lambda fit: shrinkage_figure(study("slopes").table, "subject"),
+            "no effects of 'subject'; it has those of Subj",
+        ),
+        (lambda fit: variance_figure(fit), "variance_partition"),
+    ],
+)
+def test_figures_refuse_what_is_no_table_of_theirs(make, message):
+    with pytest.raises(ValueError, match=message):
+        make(study("slopes").fit)
+
+
 def test_elpd_of_one_table_and_of_long_names():
     long = "y ~ something + something_else + (1 | a_group_with_a_long_name) + (1 | another_one)"
     table = pd.DataFrame({"elpd_diff": [0.0, -9.0, -40.0], "dse": [0.0, 2.0, 5.0]}, index=["a", long, "c"])
@@ -371,6 +416,7 @@ def test_pareto_k_is_drawn_by_arviz_and_named_here(elpds):
     first, second = shown(figure)
     (dots,) = [each for each in first.collections if isinstance(each, mpl.collections.PathCollection)]
     assert_allclose(np.asarray(dots.get_offsets())[:, 1], elpds["rows"].pareto_k)
+    assert elpds["rows"].source.row_labels is study("slopes").model.design.row_labels
     codes = study("slopes").model.design.factors[0].codes
     k = elpds["groups"].pareto_k.to_numpy()
     (dots,) = [each for each in second.collections if isinstance(each, mpl.collections.PathCollection)]
@@ -391,6 +437,15 @@ def test_high_pareto_k_is_counted_and_named(elpds):
     assert axes.get_title(loc="left").startswith("2 of 18 levels of Subject above")
     assert {str(levels[5]), str(levels[2])} <= {text.get_text() for text in axes.texts}
     assert len(points(axes, style.POSTERIOR)) == 2
+
+
+def test_rows_are_named_as_in_the_data():
+    k = xr.DataArray([0.1, 0.2, 0.9], {"row": np.arange(3)}, ["row"])
+    source = SimpleNamespace(row_labels=np.array(["a", "b", "a rather long name of a row number 7"]))
+    (axes,) = shown(pareto_k_figure(SimpleNamespace(pareto_k=k, good_k=0.7, source=source)))
+    named = {text.get_text() for text in axes.texts}
+    assert named >= {"a", "b", shortened("a rather long name of a row number 7", 20)}
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "b", "a ra…er 7"]
 
 
 def test_of_many_rows_the_worst_neighbours_are_drawn():
@@ -433,7 +488,8 @@ def test_variance_shares_are_those_of_the_tables():
 
 def test_variance_of_a_family_has_a_panel_a_scale():
     table = family_study("herds").ml.variance_partition()
-    figure = variance_figure(None, table, "ML")
+    figure = variance_figure(None, table)
+    assert labels(figure) == ["ML"]
     assert [axes.get_title(loc="left") for axes in shown(figure)] == ["latent scale", "response scale"]
     with pytest.raises(ValueError, match=r"Give the table of fit\.variance_partition"):
         variance_figure(None)

@@ -68,6 +68,25 @@ def test_categories_and_a_saved_index_survive(frame):
     assert set(found.columns) == {"y", "g", "n"}
     assert found["g"].cat.categories.tolist() == ["b", "ä", "a"]
     assert found["n"].tolist() == [1, 2, 3]
+    assert_frame_equal(eval(File("indexed.parquet").code, {"pd": pd}), found)
+
+
+def test_lines_that_end_with_a_separator():
+    Path("ends.csv").write_text("y,g\n1,a,\n3,b,\n")
+    found = read_table("ends.csv")
+    assert found.to_dict("list") == {"y": [1, 3], "g": ["a", "b"]}
+    assert_frame_equal(eval(File("ends.csv").code, {"pd": pd}), found)
+
+
+def test_types_that_are_not_guessed():
+    Path("codes.csv").write_text("g,y\n01,1\n02,3\n")
+    assert read_table("codes.csv", dtype={"g": "str"})["g"].tolist() == ["01", "02"]
+
+
+def test_a_compressed_parquet_file(frame):
+    Path("t.parquet.gz").write_bytes(b"\x1f\x8b")
+    with pytest.raises(DataError, match="Uncompress it first"):
+        read_table("t.parquet.gz")
 
 
 def test_what_is_piped_in(frame, monkeypatch):
@@ -95,6 +114,15 @@ def test_the_format_of_a_file_that_is_not_there_goes_by_its_ending():
         (lambda path: path.mkdir(), "is a folder"),
         (lambda path: None, "There is no file"),
         (lambda path: pd.DataFrame({"y": [1]}).to_parquet(path), "one column only"),
+        (lambda path: path.write_text("y,g\n1,2,a\n3,4,b\n"), "more values in its lines than the 2 names"),
+        (lambda path: path.write_text("y,g\n1,a\n3,b,4\n"), "Expected 2 fields in line 3, saw 3|more values in"),
+        (lambda path: path.write_text("y,g,y\n1,a,2\n"), "several columns named 'y'"),
+        (lambda path: path.write_text("y,g\n"), "but no rows"),
+        (lambda path: pd.DataFrame({"y": [1], "g": [2]}).head(0).to_parquet(path), "but no rows"),
+        (
+            lambda path: pd.DataFrame({"y": [1], "g": [2]}, index=pd.Index([5], name="g")).to_parquet(path),
+            "several columns named 'g'|cannot be read as one",
+        ),
     ],
 )
 def test_what_cannot_be_read(make, reason):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +75,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [f"{a},{b},{c}" for a, b, c in zip(g, x, y, strict=True)]
     folder.joinpath("data.csv").write_text("\n".join(["g,x,y", *rows]) + "\n")
     folder.joinpath("card.toml").write_text(CARD)
-    path = hb.zoo.record(str(folder), runs=4, progress=False)
+    path = hb.zoo.record(str(folder), progress=False)
     assert path == folder / "expected.json"
     return folder
 
@@ -166,6 +167,28 @@ def test_load_by_name_number_and_formula():
         hb.zoo.load("sleepstudy", "intercept")
     with pytest.raises(hb.DatasetError, match=r"no model 'sleep_study' in the zoo. Did you mean 'sleepstudy'\?"):
         hb.zoo.load("sleep_study")
+    for nothing in (False, True, 1.0, 7):
+        with pytest.raises(hb.FormulaError, match=f"has no model {nothing}"):
+            hb.zoo.load("sleepstudy", nothing)
+    for nothing in (None, 3):
+        with pytest.raises(hb.DatasetError, match=f"name of a model of the zoo is a text, not {nothing}"):
+            hb.zoo.load(nothing)
+
+
+def test_columns_that_a_card_names_are_in_its_data(own, tmp_path):
+    """The labels and the factor that is left out."""
+    for old, new, message in (
+        (
+            'text = ["g"]',
+            'text = ["G"]',
+            r"\[data\]: 'text' has 'G', which is no column of data.csv",
+        ),
+        ("draws = 100", 'group = "h"', r"\[verify\]: 'group' is 'h', which is no column of the data"),
+    ):
+        tmp_path.joinpath("card.toml").write_text(CARD.replace(old, new))
+        tmp_path.joinpath("data.csv").write_bytes(own.joinpath("data.csv").read_bytes())
+        with pytest.raises(hb.DataError, match=message):
+            hb.zoo.load(str(tmp_path))
 
 
 def test_arguments_and_priors_of_a_card_reach_the_model(own):
@@ -198,6 +221,8 @@ def test_a_prior_is_a_distribution_with_named_parameters(text):
         ('why = "They may."', "", r"\[\[models\]\] number 1 has no 'why'; add it."),
         ('name = "trend"', 'name = "groups"', r"two \[\[models\]\] with the same name"),
         ("draws = 100", "draws = 0", r"\[verify\]: 'draws' is 0; it should be a positive whole number."),
+        ("draws = 100", "tolerance = 0", r"\[verify\]: 'tolerance' is 0.0; it should be positive."),
+        ("draws = 100", "tolerance = inf", r"\[verify\]: 'tolerance' is inf; it should be finite."),
         ("draws = 100", "draws = true", r"'draws' is True; it should be a whole number."),
         ("draws = 100", 'elpd = ["rows"]', r"'elpd' has 'rows'; it should be a list of texts among row, group."),
         ('file = "data.csv"\n', 'name = "slepstudy"\n', r"\[data\]: there is no data set 'slepstudy'"),
@@ -231,6 +256,9 @@ def test_the_zoo_is_found_in_a_wheel_and_in_a_checkout(tmp_path, monkeypatch):
         shelf.shelf()
     beside = package.parent / "model_zoo"
     beside.mkdir()
+    with pytest.raises(hb.DatasetError, match="has no model zoo; install it again"):
+        shelf.shelf()
+    package.parent.joinpath("pyproject.toml").touch()
     assert shelf.shelf() == beside
     inside = package / "model_zoo" / "one"
     inside.mkdir(parents=True)
@@ -246,7 +274,7 @@ def test_data_that_need_a_download_are_left_out(tmp_path, monkeypatch):
     found = hb.zoo.verify(posterior="none", progress=False)
     assert found.skipped == ("insteval", "rat_pup")
     assert set(found.table["model"]) == {"dyestuff"}
-    assert "Not here, because they need a download: insteval, rat_pup." in repr(found)
+    assert "Left out: insteval, rat_pup, whose data are not here." in repr(found)
     with pytest.raises(hb.DatasetError, match=r"InstEval.csv.gz is not here: write it by R"):
         hb.zoo.load("insteval")
 
@@ -313,8 +341,24 @@ def one_less_parameter(model):
 
 
 def a_score(model):
-    """By ten."""
-    model["elpd"]["scores"]["group"]["elpd"] += 10.0
+    """By little more than two, though the recorded runs are said to have varied by as much."""
+    model["elpd"]["scores"]["group"]["elpd"] += verification.MOST + 0.25
+    model["elpd"]["scores"]["group"]["sd"] = verification.MOST
+
+
+def no_error(model):
+    """On the boundary there is none."""
+    model["maximum"]["estimates"][-1]["std_error"] = None
+
+
+def another_method(model):
+    """Than REML."""
+    model["maximum"]["method"] = "Laplace approximation"
+
+
+def no_maximum(model):
+    """And one is found."""
+    del model["maximum"]
 
 
 def the_boundary(model):
@@ -328,7 +372,10 @@ def the_boundary(model):
         (a_thousandth_of_a_standard_error, "none", ["Intercept"]),
         (a_hundredth, "none", ["error of sigma"]),
         (the_criterion, "none", ["criterion"]),
-        (one_less_parameter, "none", ["Intercept"]),
+        (one_less_parameter, "none", ["Intercept", "error of Intercept"]),
+        (no_error, "none", ["error of sigma"]),
+        (another_method, "none", ["method: Laplace approximation"]),
+        (no_maximum, "none", ["criterion"]),
         (the_boundary, "none", ["singular"]),
         (another_variance, "main", ["sd of sd(Intercept) of g"]),
         (a_shifted_mean, "main", ["mean of Intercept"]),
@@ -347,10 +394,30 @@ def test_verify_finds_a_wrong_expectation(own, tmp_path, change, posterior, wher
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda values: values.pop("versions"), "there is no 'versions'"),
+        (lambda values: values.pop("versions"), "has no 'versions'; add it"),
         (lambda values: values["models"]["groups"].update(formula="y ~ 1"), "of other models than the card"),
         (lambda values: values["models"].pop("trend"), "of other models than the card"),
-        (lambda values: values["models"]["groups"]["maximum"].pop("criterion"), "there is no 'criterion'"),
+        (lambda values: values["models"]["groups"]["maximum"].pop("criterion"), "has no 'criterion'; add it"),
+        (
+            lambda values: values["models"]["groups"].pop("posterior"),
+            "has no block 'posterior', and .* for one",
+        ),
+        (lambda values: values["models"]["groups"].pop("elpd"), "has no block 'elpd', and the card asks for one"),
+        (lambda values: values["models"]["trend"].update(posterior={}), "has a block 'posterior', and .* for none"),
+        (lambda values: values["models"]["trend"].pop("maximum"), r"\[trend\] expects nothing"),
+        (lambda values: values["models"]["groups"]["elpd"]["scores"].pop("row"), r"has scores of \['group'\]"),
+        (
+            lambda values: values["models"]["groups"]["elpd"].update(draws=500),
+            "500 draws, and the card asks for 100",
+        ),
+        (lambda values: values["models"]["groups"]["elpd"].update(runs=1), "'runs' is 1; one run does not say"),
+        (lambda values: values["models"]["groups"]["elpd"].update(scores=[1]), r"'scores' is \[1\]; .* be a table"),
+        (lambda values: values["models"]["groups"]["maximum"].update(criterion="1"), "'1'; it should be a number"),
+        (lambda values: values["models"]["groups"]["maximum"].update(estimates=[1]), "'estimates' should be one or"),
+        (lambda values: values["models"]["groups"]["posterior"]["estimates"][0].update(sd=None), "'sd' is None; it"),
+        (lambda values: values["models"]["groups"]["posterior"]["estimates"][0].pop("term"), "has no 'term'; add it"),
+        (lambda values: values["models"].update(groups=3), "'groups' is 3; it should be a table"),
+        (lambda values: values.update(models=None), "'models' is None; it should be a table"),
     ],
 )
 def test_expectations_of_other_models_are_refused(own, tmp_path, change, message):
@@ -360,6 +427,9 @@ def test_expectations_of_other_models_are_refused(own, tmp_path, change, message
     change(values)
     folder.joinpath("expected.json").write_text(json.dumps(values))
     with pytest.raises(hb.DataError, match=message):
+        hb.zoo.verify(str(folder), progress=False)
+    folder.joinpath("expected.json").write_text("[]")
+    with pytest.raises(hb.DataError, match=r"three_groups/expected.json is not one object of JSON"):
         hb.zoo.verify(str(folder), progress=False)
     folder.joinpath("expected.json").write_text("{")
     with pytest.raises(hb.DataError, match=r"three_groups/expected.json is not JSON: .*\."):
@@ -374,28 +444,49 @@ def test_record_keeps_how_the_figures_were_checked(own, tmp_path):
 
     def say(model):
         model["maximum"]["checked"] = ["By hand."]
-        model["maximum"]["criterion"] = 0.0
+        model["posterior"]["checked"] = ["By other hands."]
+        model["posterior"]["estimates"][0]["mean"] += model["posterior"]["estimates"][0]["sd"]
+        model["elpd"]["checked"] = ["By head."]
 
     folder = altered(own, tmp_path, say)
-    values = json.loads(hb.zoo.record(folder, runs=2, progress=False).read_text())["models"]
+    values = json.loads(hb.zoo.record(folder, progress=False).read_text())["models"]
     assert values["groups"]["maximum"]["checked"] == ["By hand."]
-    assert values["groups"]["maximum"]["criterion"] > 0.0
-    assert values["groups"]["posterior"]["checked"] == []
+    assert values["groups"]["elpd"]["checked"] == ["By head."]
+    assert values["groups"]["posterior"]["checked"] == [], "the figure that was checked is another one now"
     assert values["groups"]["posterior"]["method"] == "quadrature"
-    assert values["groups"]["elpd"]["runs"] == 2
-    with pytest.raises(ValueError, match="runs must be at least 2"):
+    assert values["groups"]["elpd"]["runs"] == recording.RUNS
+    with pytest.raises(ValueError, match="runs must be at least 10, not 1"):
         hb.zoo.record(folder, runs=1)
+
+
+def test_ctrl_c_is_not_swallowed(own, tmp_path, monkeypatch):
+    """Half a posterior is neither compared nor recorded."""
+    folder = altered(own, tmp_path, lambda _: None)
+    before = Path(folder, "expected.json").read_bytes()
+
+    def interrupted(self, **options):
+        warnings.warn("12 of 100 draws", hb.IncompleteWarning, stacklevel=2)
+
+    monkeypatch.setattr(hb.Model, "fit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        hb.zoo.verify(folder, progress=False)
+    with pytest.raises(KeyboardInterrupt):
+        hb.zoo.record(folder, progress=False)
+    assert Path(folder, "expected.json").read_bytes() == before
 
 
 def test_the_limit_rarely_fails_a_correct_package():
     """Over all comparisons of the whole zoo, even where Monte Carlo errors are taken too small."""
-    comparisons = 0
+    comparisons, failures = 0, 0.0
     for name in NAMES:
         for model in read_expected(hb.zoo.card(name))["models"].values():
             comparisons += 2 * len(model.get("posterior", {}).get("estimates", []))
-            comparisons += len(model.get("elpd", {}).get("scores", {}))
+            elpd = model.get("elpd", {"scores": {}})
+            for score in elpd["scores"].values():
+                part = verification.score_limit(score["sd"], elpd["runs"]) / score["sd"]
+                failures += 2.0 * stats.t.sf(part / np.sqrt(1.0 + 1.0 / elpd["runs"]), elpd["runs"] - 1)
     assert comparisons > 200
-    assert comparisons * 2.0 * stats.norm.sf(TOO_SMALL * verification.LIMIT) < FEW_FAILURES
+    assert comparisons * 2.0 * stats.norm.sf(TOO_SMALL * verification.LIMIT) + failures < FEW_FAILURES
 
 
 def test_run_fits_what_competes(own):
@@ -427,5 +518,7 @@ def test_verify_refuses_what_it_does_not_know():
     """Arguments and names."""
     with pytest.raises(ValueError, match="posterior must be one of 'all', 'main', 'none', not 'some'"):
         hb.zoo.verify("dyestuff", posterior="some")
+    with pytest.raises(ValueError, match="names is empty; name at least one card"):
+        hb.zoo.verify([])
     with pytest.raises(hb.DatasetError, match="Did you mean 'dyestuff'"):
         hb.zoo.verify(["dystuff"])

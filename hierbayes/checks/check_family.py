@@ -24,6 +24,8 @@ from hierbayes.laplace_estimate import LaplaceEstimate
 
 ALARM = 0.01
 """p-value below which a figure of the residuals is a warning."""
+PLAIN = 0.05
+"""p-value from which on it speaks for the model in plain words."""
 WIDER = {
     "poisson": "negativebinomial",
     "binomial": "beta_binomial",
@@ -141,7 +143,8 @@ def _shape(tests: pd.DataFrame) -> Iterator[Verdict]:
     row = tests.loc["uniformity"]
     figure = f"Kolmogorov's distance {row['observed']:.3f}, p = {row['p_value']:.2g}"
     if row["p_value"] >= ALARM:
-        yield Verdict("residuals", OK, f"The quantile residuals look normal ({figure}).", float(row["p_value"]))
+        clear = "look normal" if row["p_value"] >= PLAIN else "are not clearly other than normal"
+        yield Verdict("residuals", OK, f"The quantile residuals {clear} ({figure}).", float(row["p_value"]))
     else:
         text = f"The distribution of the response is not that of the model ({figure})."
         remedy = "Look at dispersion and zeros below; try another family or link, or a predictor that is missing."
@@ -154,7 +157,8 @@ def _spread(tests: pd.DataFrame, family: Family) -> Iterator[Verdict]:
         return
     figure = f"{row['ratio']:.2f} times that of the model, p = {row['p_value']:.2g}"
     if row["p_value"] >= ALARM:
-        text = f"The responses spread as the model says ({figure})."
+        clear = "as the model says" if row["p_value"] >= PLAIN else "not clearly other than the model says"
+        text = f"The responses spread {clear} ({figure})."
         yield Verdict("dispersion", OK, text, float(row["ratio"]))
     elif row["ratio"] > 1.0:
         wider = WIDER.get(family.name)
@@ -174,7 +178,12 @@ def _zeros(tests: pd.DataFrame, family: Family) -> Iterator[Verdict]:
         return
     figure = f"{row['observed']:.0f}, the model expects {row['expected']:.1f}, p = {row['p_value']:.2g}"
     if row["p_value"] >= ALARM:
-        yield Verdict("zeros", OK, f"There are as many zeros as expected ({figure}).", float(row["ratio"]))
+        text = (
+            "There are as many zeros as expected"
+            if row["p_value"] >= PLAIN
+            else "Zeros are not clearly too few or many"
+        )
+        yield Verdict("zeros", OK, f"{text} ({figure}).", float(row["ratio"]))
     elif row["ratio"] > 1.0:
         other = INFLATED.get(family.name)
         remedy = (

@@ -255,7 +255,7 @@ _ENTRIES = (
         year=2025,
         title="Uncertainty in Bayesian leave-one-out cross-validation based model comparison",
         journal="Bayesian Analysis",
-        doi="10.1214/24-BA1453",
+        doi="10.1214/25-BA1569",
         cited_for="how sure a difference of elpd is",
     ),
     Reference(

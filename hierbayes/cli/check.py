@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from hierbayes.cli.exits import FOUND
-from hierbayes.cli.fit import Method, about, estimate, heading, parts_of
+from hierbayes.cli.fit import Method, about, estimate, estimation, heading, parts_of
 from hierbayes.cli.options import AsJson, Formula, ModelOptions, PosteriorOptions, Source
 from hierbayes.cli.reading import read
 from hierbayes.cli.tables import print_findings
@@ -29,7 +29,7 @@ def check(
     as_json: AsJson = False,
 ) -> int:
     """Check a model or a saved fit, and say what to do; ends with 1 if something is a problem."""
-    subject = read(source, [formula], model)
+    subject = read(source, [formula], model, estimation(model, method, posterior))
     fits = parts_of(next(iter(subject.fits.values()))) if subject.fits else {}
     if not fits:
         fits = estimate(subject.first, method, model.nagq, posterior)

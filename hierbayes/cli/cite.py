@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hierbayes.cli import completion
-from hierbayes.cli.fit import Method, estimate, parts_of
+from hierbayes.cli.fit import Method, estimate, estimation, parts_of
 from hierbayes.cli.options import AsJson, Formula, ModelOptions, PosteriorOptions
 from hierbayes.cli.reading import read
 from hierbayes.cli.tables import print_paragraphs
@@ -42,7 +42,7 @@ def cite(
         raise typer.BadParameter("give one of --bibtex and --json", param_hint="--bibtex")
     results = []
     if source is not None:
-        subject = read(source, [formula], model)
+        subject = read(source, [formula], model, estimation(model, method))
         results = [subject.first, *subject.fits.values()]
         if not subject.fits:
             with warnings.catch_warnings():

@@ -177,6 +177,8 @@ def _print(subject: Subject, found: dict[str, Any], target: Target) -> None:
         print_table(pd.DataFrame(shown), wrap=("model",), numbers_from=1)
         if len(tests):
             _print_tests(tests)
+        if not subject.first.family.exact:
+            typer.echo("likelihood-ratio tests are for Gaussian responses with identity link; compare by aic and bic")
 
 
 def print_scores(table: pd.DataFrame, target: Target) -> None:

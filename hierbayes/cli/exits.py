@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -67,9 +68,21 @@ class Commands(TyperGroup):
         return result if isinstance(result, int) else 0
 
 
+SAME = {"family", "link", "weights", "se", "residual", "nagq", "seed", "draws", "tune", "chains", "sigma", "rho"}
+SAME |= {"groups", "rows", "within", "between", "data", "test", "method", "success", "alpha", "simulations", "cores"}
+OPTIONS = dict.fromkeys(SAME, "") | {"effects": "effect", "sds": "sd", "correlations": "correlation"}
+"""Arguments of the library, and the options that stand for them, if their names differ."""
+
+
 def _refuse(message: str) -> int:
-    typer.echo(f"error: {one_line(message)}", err=True)
+    text = re.sub(r"\b(\w+)=(?=[\s,;.)]|$)", _as_option, message.replace("Value error, ", ""))
+    typer.echo(f"error: {one_line(text)}", err=True)
     return REFUSED
+
+
+def _as_option(found: re.Match[str]) -> str:
+    """An argument such as ``groups=`` as the command line has it."""
+    return f"--{OPTIONS[found[1]] or found[1]}" if found[1] in OPTIONS else found[0]
 
 
 def one_line(text: str) -> str:

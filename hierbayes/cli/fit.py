@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hierbayes.cli.options import AsJson, Formula, ModelOptions, PosteriorOptions, Source, changed
-from hierbayes.cli.reading import Subject, read
+from hierbayes.cli.reading import SAVED, read
 from hierbayes.cli.tables import print_table
 from hierbayes.cli.values import print_json
 from hierbayes.cli.waiting import sample
-from hierbayes.errors import DataError, HierbayesWarning
+from hierbayes.errors import HierbayesWarning
 
 if TYPE_CHECKING:
     from hierbayes.model import Model
@@ -48,10 +48,16 @@ def fit(
     if output is not None:
         from hierbayes.output import check_writable, make_folder
 
+        if output.suffix != SAVED:
+            raise typer.BadParameter(f"a fit is saved in a file that ends with {SAVED}", param_hint="'--output'")
         make_folder(output)
         check_writable(output)
-    subject = read(source, [formula], model)
-    found = _saved(subject, posterior) if subject.fits else estimate(subject.first, method, model.nagq, posterior)
+    subject = read(source, [formula], model, estimation(model, method, posterior))
+    found = (
+        parts_of(next(iter(subject.fits.values())))
+        if subject.fits
+        else estimate(subject.first, method, model.nagq, posterior)
+    )
     if output is not None:
         kept = found.get("bayes") or next(iter(found.values()))
         kept.save(output)
@@ -105,11 +111,21 @@ def estimate(model: Model, method: Method, nagq: int, posterior: PosteriorOption
     return found
 
 
-def _saved(subject: Subject, posterior: PosteriorOptions) -> dict[str, Any]:
-    """What a saved fit holds."""
-    if given := list(changed(posterior)):
-        raise DataError(f"A saved fit is what it is; leave --{given[0]} out.")
-    return parts_of(next(iter(subject.fits.values())))
+def estimation(model: ModelOptions, method: Method, posterior: PosteriorOptions | None = None) -> list[str]:
+    """Names of the options given that say how to estimate, which a saved fit has no use for.
+
+    Parameters
+    ----------
+    model : ModelOptions
+    method : Method
+    posterior : PosteriorOptions, optional
+
+    Returns
+    -------
+    list of str
+    """
+    nagq = [name for name in changed(model) if name == "nagq"]
+    return [*([] if method is Method.both else ["method"]), *nagq, *(changed(posterior) if posterior else [])]
 
 
 def parts_of(saved: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ from hierbayes.cli.reading import SAVED, apart, read
 from hierbayes.cli.tables import print_table
 from hierbayes.cli.values import print_json
 from hierbayes.cli.waiting import status
+from hierbayes.errors import IncompleteWarning
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -178,7 +180,8 @@ def power(
         for name, value in given.items()
         if value is not None and not (isinstance(value, dict) and not value)
     }
-    with arguments():
+    with arguments(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", IncompleteWarning)  # a remark says so
         what = _fit(model) if model.endswith(SAVED) else model
         found = apart(simulate, what, alpha=alpha, simulations=simulations, seed=seed, cores=cores, **given)
         needed = None if target is None else found.sample_size(target)
@@ -236,12 +239,14 @@ def _print(found: Power, target: float | None, needed: pd.DataFrame | None) -> N
         "power": found.target, "conf_low": "2.5%", "conf_high": "97.5%", "bias": "bias", "coverage": "coverage",
         "width": "width", "type_s": "type S", "exaggeration": "exaggeration", "failed": "failed",
     }  # fmt: skip
-    shown = {name: found.table[name].astype(str) for name in sizes}
+    table = found.table[found.table["power"].notna()]  # of designs that were not reached nothing is known
+    shown = {name: table[name].astype(str) for name in sizes}
     for name, title in titles.items():
-        if found.table[name].notna().any():
-            values = found.table[name]
+        if table[name].notna().any():
+            values = table[name]
             shown[title] = values.astype(str) if name == "failed" else [_share(v, name, brief) for v in values]
-    print_table(pd.DataFrame(shown), numbers_from=len(sizes))
+    if len(table):
+        print_table(pd.DataFrame(shown), numbers_from=len(sizes))
     for remark in found.remarks:
         typer.echo(remark)
     if needed is not None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,7 +57,9 @@ class Subject:
         return name if len(self.models) > 1 else ""
 
 
-def read(source: str, formulas: Sequence[str | None], options: ModelOptions) -> Subject:
+def read(
+    source: str, formulas: Sequence[str | None], options: ModelOptions, estimation: Sequence[str] = ()
+) -> Subject:
     """Read data and formulas, or saved fits.
 
     Parameters
@@ -66,6 +69,8 @@ def read(source: str, formulas: Sequence[str | None], options: ModelOptions) -> 
     formulas : sequence of str or None
         One formula a model, or further saved fits; None is the formula of an example data set.
     options : ModelOptions
+    estimation : sequence of str
+        Further options given that a saved fit has no use for.
 
     Returns
     -------
@@ -77,11 +82,12 @@ def read(source: str, formulas: Sequence[str | None], options: ModelOptions) -> 
         If anything cannot be read.
     """
     if source.endswith(SAVED):
-        return _read_fits([source, *(formula for formula in formulas if formula is not None)], options)
+        saved = [source, *(formula for formula in formulas if formula is not None)]
+        return _read_fits(saved, options, estimation)
     frame, stem, where, usual = _read_data(source, formulas, options)
     models: dict[str, Model] = {}
     for formula, arguments in usual:
-        if formula in models:
+        if any(_same(formula, other) for other in models):
             raise FormulaError(f"The formula {formula!r} is given twice.")
         with warnings_about(formula if len(usual) > 1 else ""):
             models[formula] = _model(formula, frame, options, arguments)
@@ -122,6 +128,18 @@ def _usual(name: str, formula: str | None) -> tuple[str, dict[str, str]]:
     return formula, {"family": default_family(name), **default_arguments(name)} if same else {}
 
 
+def _same(one: str, other: str) -> bool:
+    """Whether two formulas differ in spaces only, of which those within backticks belong to a name.
+
+    Examples
+    --------
+    >>> _same("y ~ x + (1 | g)", "y~x+(1|g)"), _same("y ~ `a b`", "y ~ `ab`")
+    (True, False)
+    """
+    a, b = (re.sub(r"`[^`]*`|\s+", lambda m: m[0] if m[0][0] == "`" else "", each) for each in (one, other))
+    return a == b
+
+
 def _left(formula: str) -> str:
     """The response of a formula, without spaces."""
     return "".join(formula.split("~")[0].split())
@@ -132,7 +150,14 @@ def _model(formula: str, frame: pd.DataFrame, options: ModelOptions, usual: Mapp
         from hierbayes.model import Model
     given = {name: getattr(options, name) for name in ARGUMENTS if getattr(options, name) is not None}
     with status("reading the formula"):
-        model = apart(Model, formula, frame, **{**usual, **given})
+        try:
+            model = apart(Model, formula, frame, **{**usual, **given})
+        except FormulaError as error:
+            spaced = [name for name in map(str, frame.columns) if " " in name and name in formula]
+            if bare := [name for name in spaced if f"`{name}`" not in formula]:
+                hint = f"the column {bare[0]!r} is written `{bare[0]}` in a formula"
+                raise FormulaError(f"{str(error).rstrip('.')}; {hint}.") from error
+            raise
     if options.nagq != 1 and model.family.exact:
         raise typer.BadParameter("the likelihood of a Gaussian response is exact", param_hint="'--nagq'")
     return model
@@ -147,10 +172,25 @@ def apart(function: Any, *args: Any, **more: Any) -> Any:
     return eval("_(*__, **___)", {"_": function, "__": args, "___": more})
 
 
-def _read_fits(paths: Sequence[str], options: ModelOptions) -> Subject:
-    given = [name for name in changed(options) if name != "nagq"]
-    if given:
-        raise DataError(f"A saved fit is what it is; leave --{given[0]} out.")
+def refuse_for_saved(given: Iterable[str]) -> None:
+    """Refuse options that a saved fit has no use for.
+
+    Parameters
+    ----------
+    given : iterable of str
+        Names of options.
+
+    Raises
+    ------
+    DataError
+        If there is one.
+    """
+    for name in given:
+        raise DataError(f"A saved fit is what it is; leave --{name} out.")
+
+
+def _read_fits(paths: Sequence[str], options: ModelOptions, estimation: Sequence[str]) -> Subject:
+    refuse_for_saved([*(name for name in changed(options) if name != "nagq"), *estimation])
     with status("loading"):
         from hierbayes.model import Model
         from hierbayes.restore import load as load_fit

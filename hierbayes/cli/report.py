@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hierbayes.cli.exits import warnings_about
-from hierbayes.cli.options import Formula, ModelOptions, PosteriorOptions, Source
-from hierbayes.cli.reading import Subject, read
+from hierbayes.cli.options import Formula, ModelOptions, PosteriorOptions, Source, changed
+from hierbayes.cli.reading import Subject, read, refuse_for_saved
 from hierbayes.cli.waiting import sample, status, uninterrupted
 from hierbayes.errors import OutputError
 
@@ -146,6 +146,8 @@ def posteriors(subject: Subject, options: PosteriorOptions) -> dict[str, Any]:
     -------
     dict of str to Fit or FamilyFit
     """
+    if subject.fits and all(hasattr(fit, "idata") for fit in subject.fits.values()):
+        refuse_for_saved(changed(options))
     found = {}
     for number, (name, model) in enumerate(subject.models.items(), start=1):
         saved = subject.fits.get(name)

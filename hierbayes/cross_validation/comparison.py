@@ -45,8 +45,9 @@ PLAIN = "pseudo-bma"
 class Comparison(pd.DataFrame):
     """The table of `compare`: a data frame like any other, that a notebook shows with what it compares.
 
-    ``attrs`` has what was left out and the sentences that were warned of; whatever is done with the table gives a
-    plain `pandas.DataFrame`.
+    ``attrs`` has what was left out, how many items that makes, the model that differences are to (None of the best),
+    differences and their standard errors without rounding, and the sentences that were warned of; whatever is done
+    with the table gives a plain `pandas.DataFrame`.
     """
 
     def _repr_html_(self) -> str:
@@ -79,7 +80,8 @@ def compare(
     joint : bool, default False
         With ``target="group"``, score every group as a whole instead of its rows one by one.
     **options
-        Of ``arviz.compare``: ``method`` ("stacking" by default), ``reference``, ``round_to``.
+        Of ``arviz.compare``: ``method`` ("stacking" by default), ``reference``, ``round_to``. Rounding is for
+        reading; ``attrs["exact"]`` has differences and their standard errors as they are.
 
     Returns
     -------
@@ -132,18 +134,27 @@ def compare(
     elpds: dict[str, Any] = {name: scored.get(name, model) for name, model in models.items()}
     _check_same_target(elpds)
     table: pd.DataFrame = az.compare(elpds, **options)
-    if (part := _part(elpds)) is not None:
-        summed = {name: _summed(elpd, part) for name, elpd in elpds.items()}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # said above
+    part = _part(elpds)
+    summed = elpds if part is None else {name: _summed(elpd, part) for name, elpd in elpds.items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # said above
+        exact = az.compare(summed, **options | {"method": PLAIN, "round_to": "none"})
+        if part is not None:
             of_parts = az.compare(summed, **options | {"method": PLAIN})
-        for column in OF_PARTS & set(table.columns):
-            table[column] = of_parts[column]
+            for column in OF_PARTS & set(table.columns):
+                table[column] = of_parts[column]
     remarks = [*_close(elpds, part), *_unreliable(elpds)]
     for sentence in remarks:
         warnings.warn(sentence, ComparisonWarning, stacklevel=2)
     shown = Comparison(table)
-    shown.attrs |= {"left_out": _left_out(next(iter(elpds.values()))), "remarks": remarks}
+    first = next(iter(elpds.values()))
+    shown.attrs |= {
+        "left_out": _left_out(first),
+        "items": first.elpd_i.size if part is None else len(np.unique(part)),
+        "reference": options.get("reference"),
+        "exact": exact[["elpd_diff", "dse"]].to_dict(),
+        "remarks": remarks,
+    }
     return shown
 
 
@@ -315,9 +326,9 @@ def _close(elpds: Mapping[str, Any], part: np.ndarray | None) -> list[str]:
 def _unreliable(elpds: Mapping[str, Any]) -> list[str]:
     """Where importance sampling failed."""
     return [
-        f"Pareto k of {name!r} is above {elpd.good_k:.2f} for {int((elpd.pareto_k > elpd.good_k).sum())} of "
+        f"Pareto k of {name!r} is above {elpd.good_k:.2f} for {int((~(elpd.pareto_k <= elpd.good_k)).sum())} of "
         f"{elpd.pareto_k.size} scores; compare what "
         f"fit.{'loo' if getattr(elpd, 'conditional', False) else 'lfo' if _future_of(elpd) else 'reloo'}() returns."
         for name, elpd in elpds.items()
-        if elpd.pareto_k is not None and elpd.good_k is not None and bool((elpd.pareto_k > elpd.good_k).any())
+        if elpd.pareto_k is not None and elpd.good_k is not None and bool((~(elpd.pareto_k <= elpd.good_k)).any())
     ]

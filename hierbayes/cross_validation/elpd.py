@@ -61,7 +61,7 @@ class Shown:
         """How many scores importance sampling did not give."""
         if self.pareto_k is None or self.good_k is None:
             return display.said([])
-        bad, of = int((self.pareto_k > self.good_k).sum()), self.pareto_k.size
+        bad, of = int((~(self.pareto_k <= self.good_k)).sum()), self.pareto_k.size
         return display.said(
             [("warning", f"Pareto k is above {self.good_k:.2f} for {bad} of {of} scores.")] * (bad > 0)
         )

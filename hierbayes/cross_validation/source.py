@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -26,6 +26,8 @@ class Source:
         Digest of the draws.
     trials : str
         Digest of the numbers of trials; empty for responses that have none.
+    row_labels : (rows,) array or None
+        As of `hierbayes.design.Design`.
     """
 
     rows: int
@@ -33,6 +35,7 @@ class Source:
     data: str
     draws: str
     trials: str = ""
+    row_labels: np.ndarray | None = field(default=None, compare=False, repr=False)
 
     def same_data(self, other: Source) -> bool:
         """Whether the same response was scored, row by row; its name does not matter."""
@@ -58,7 +61,7 @@ def source(fit: Sampled) -> Source:
     draws = fit.thetas if isinstance(fit, Posterior) else fit.parameter_draws().to_numpy()
     trials = trials_of(design)
     of_trials = "" if trials is None else _digest(trials)
-    return Source(design.n, design.response, _digest(design.y), _digest(draws), of_trials)
+    return Source(design.n, design.response, _digest(design.y), _digest(draws), of_trials, design.row_labels)
 
 
 def trials_of(design: Design) -> np.ndarray | None:

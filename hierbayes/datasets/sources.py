@@ -6,7 +6,8 @@ What a binary file is, its first bytes say, whatever it is called; every other f
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -75,13 +76,27 @@ class File:
         """Python code that reads it as `read_table` does, with pandas as pd."""
         more = {} if self.format != "CSV" else self._unusual
         given = [_quoted(self.name), *(f"{name}={_quoted(value)}" for name, value in more.items())]
-        return f"pd.{READERS.get(self.format, pd.read_csv).__name__}({', '.join(given)})"
+        if self.format == "CSV" and self._longer_lines:
+            given.append("index_col=False")
+        levels = _saved_levels(self.name) if self.format == "Parquet" else []
+        columns = f".reset_index([{', '.join(map(_quoted, levels))}])" if levels else ""
+        return f"pd.{READERS.get(self.format, pd.read_csv).__name__}({', '.join(given)}){columns}"
 
     @property
     def words(self) -> list[str]:
         """Arguments of the command line that read it."""
         options = {"sep": "--separator", "decimal": "--decimal"}
         return [self.name, *(word for name, mark in self._unusual.items() for word in (options[name], spelled(mark)))]
+
+    @property
+    def _longer_lines(self) -> bool:
+        """Whether lines end with a separator and the first does not."""
+        try:
+            with Path(self.name).open(encoding="utf-8") as file:
+                first, second = (file.readline().rstrip("\r\n") for _ in range(2))
+        except (OSError, UnicodeError):
+            return False
+        return second.endswith(self.separator) and not first.endswith(self.separator)
 
     @property
     def _unusual(self) -> dict[str, str]:
@@ -122,12 +137,14 @@ def find_data(name: str | File) -> tuple[pd.DataFrame, str]:
     return read_table(file), path.name.split(".")[0] or path.name
 
 
-def read_table(file: str | Path | File) -> pd.DataFrame:
+def read_table(file: str | Path | File, dtype: Mapping[str, str] | None = None) -> pd.DataFrame:
     """Read a table: CSV with a header line (also compressed), Parquet or Feather.
 
     Parameters
     ----------
     file : str, pathlib.Path or File
+    dtype : mapping of str to str, optional
+        Types of columns of a text file that are not to be guessed, as of `pandas.read_csv`.
 
     Returns
     -------
@@ -137,7 +154,7 @@ def read_table(file: str | Path | File) -> pd.DataFrame:
     Raises
     ------
     DataError
-        If there is no such file, or if it is not a table.
+        If there is no such file, or if it is not a table with a name for every column and at least one row.
 
     Examples
     --------
@@ -162,9 +179,11 @@ def read_table(file: str | Path | File) -> pd.DataFrame:
     except OSError as error:
         raise DataError(f"{file} cannot be read ({(error.strerror or str(error)).lower()}).") from error
     found = format_of(start)
-    data = _read_text(file, start, content, called) if found == "CSV" else _read_binary(found, content, called)
+    data = _read_text(file, start, content, called, dtype) if found == "CSV" else _read_binary(found, content, called)
     if data.shape[1] < 2:
         raise DataError(_one_column(data, called, file) if found == "CSV" else f"{called} has one column only.")
+    if data.empty:
+        raise DataError(f"{called} has names of columns, but no rows.")
     return data
 
 
@@ -209,11 +228,29 @@ def _opened(file: File) -> tuple[bytes, Any]:
         return opened.read(SNIFF), path
 
 
-def _read_text(file: File, start: bytes, content: Any, called: str) -> pd.DataFrame:
+def _read_text(file: File, start: bytes, content: Any, called: str, dtype: Mapping[str, str] | None) -> pd.DataFrame:
+    binary = {".parquet", ".pq", ".feather", ".arrow"}
+    if Path(file.name).suffix in COMPRESSED and Path(Path(file.name).stem).suffix.lower() in binary:
+        raise DataError(f"{called} is a compressed file; only text is read so. Uncompress it first.")
     try:
         if b"\0" in start and Path(file.name).suffix not in COMPRESSED:
             raise UnicodeError
-        return pd.read_csv(content, sep=file.separator, decimal=file.decimal, encoding="utf-8-sig", low_memory=False)
+        how: dict[str, Any] = {"sep": file.separator, "encoding": "utf-8-sig"}
+        names = pd.read_csv(content, header=None, nrows=1, dtype=str, **how).iloc[0]
+        _check_names(names.dropna(), called)
+        if isinstance(content, BytesIO):
+            content.seek(0)
+        how |= {"decimal": file.decimal, "low_memory": False, "dtype": dict(dtype or {})}
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            return pd.read_csv(content, index_col=False, **how)  # else a value too many would shift all columns
+    except pd.errors.ParserWarning:
+        if len(names) == 1:
+            raise DataError(_one_column(pd.DataFrame(columns=names), called, file)) from None
+        raise DataError(
+            f"{called} has more values in its lines than the {len(names)} names of columns in the first one; name "
+            "every column, also that of row names."
+        ) from None
     except pd.errors.EmptyDataError:
         raise DataError(
             f"{called} is empty; it needs a line with column names and one line per observation."
@@ -227,6 +264,26 @@ def _read_text(file: File, start: bytes, content: Any, called: str) -> pd.DataFr
         raise DataError(
             f"{called} is not a CSV file with as many values as columns in every line: {reason}."
         ) from error
+
+
+def _check_names(names: pd.Series | pd.Index, called: str) -> None:
+    """Refuse columns of one name."""
+    twice = list(names[names.duplicated()])
+    if twice:
+        raise DataError(f"{called} has several columns named {twice[0]!r}; rename them.")
+
+
+def _saved_levels(name: str) -> list[str]:
+    """Named levels of the index that pandas has saved in a Parquet file."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        levels = (pyarrow.parquet.read_schema(name).pandas_metadata or {}).get("index_columns", [])
+    except (OSError, pyarrow.ArrowException):
+        return []
+    names = [level.get("name") if isinstance(level, dict) else level for level in levels]
+    return [each for each in names if each is not None and not each.startswith("__index_level_")]
 
 
 def _one_column(data: pd.DataFrame, called: str, file: File) -> str:
@@ -249,6 +306,7 @@ def _read_binary(name: str, content: Any, called: str) -> pd.DataFrame:
         reason = " ".join(str(error).split()).rstrip(".")
         raise DataError(f"{called} begins as a {name} file, but cannot be read as one: {reason}.") from error
     kept = [level for level in data.index.names if level is not None]
+    _check_names(data.columns.append(pd.Index(kept)) if kept else data.columns, called)
     return data.reset_index(kept) if kept else data
 
 

@@ -29,7 +29,7 @@ ACROSS = 2
 
 
 def caterpillar_figure(
-    table: pd.DataFrame, factor: str | None = None, method: str = REML.label, effect_name: str = "BLUP"
+    table: pd.DataFrame, factor: str | None = None, method: str | None = None, effect_name: str | None = None
 ) -> Figure:
     """Draw the effects of every level, each effect in its own order, with 95% intervals of both inferences.
 
@@ -39,8 +39,8 @@ def caterpillar_figure(
         Of `hierbayes.shrinkage` or `hierbayes.level_effects`; without the column ``blup`` the posterior stands alone.
     factor : str, optional
         Grouping factor; by default the first of the table.
-    method, effect_name : str
-        What the column ``blup`` is by, and what it is.
+    method, effect_name : str, optional
+        What the column ``blup`` is by, and what it is; by default as the table's ``attrs`` say, else BLUPs by REML.
 
     Returns
     -------
@@ -52,15 +52,11 @@ def caterpillar_figure(
     Raises
     ------
     ValueError
-        If the table has no such factor.
+        If the table has no such factor, or is not of effects of levels.
     """
-    groups = list(dict.fromkeys(table["group"]))
-    factor = groups[0] if factor is None and groups else factor
-    if factor not in groups:
-        raise ValueError(
-            f"The table has no effects of {factor!r}; it has those of {', '.join(groups) or 'no factor'}."
-        )
-    table = table[table["group"] == factor]
+    table, factor = of_factor(table, factor)
+    method = method or table.attrs.get("method", REML.label)
+    effect_name = effect_name or table.attrs.get("effect_name", "BLUP")
     effects = list(dict.fromkeys(table["effect"]))
     marks = [replace(REML, label=f"{method} {effect_name}"), POSTERIOR] if "blup" in table else [POSTERIOR]
     with look():
@@ -80,6 +76,19 @@ def caterpillar_figure(
             handle.set_label(f"{handle.get_label()} and 95% interval")
         legend(figure, named)
     return figure
+
+
+def of_factor(table: pd.DataFrame, factor: str | None) -> tuple[pd.DataFrame, str]:
+    """Effects of one grouping factor, by default of the first, and its name."""
+    if not isinstance(table, pd.DataFrame) or not {"group", "effect", "level", "mean"} <= set(table):
+        raise ValueError("Give the table of fit.shrinkage() or hb.level_effects(fit).")
+    groups = list(dict.fromkeys(table["group"]))
+    factor = groups[0] if factor is None and groups else factor
+    if factor is None or factor not in groups:
+        raise ValueError(
+            f"The table has no effects of {factor!r}; it has those of {', '.join(groups) or 'no factor'}."
+        )
+    return table[table["group"] == factor], factor
 
 
 def _panel(axes: Axes, part: pd.DataFrame, marks: list[Mark]) -> None:

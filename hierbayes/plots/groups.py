@@ -20,6 +20,7 @@ from .style import (
     handles,
     legend,
     look,
+    shortened,
     tidy_axes,
 )
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from hierbayes.partial_pooling.shrinkage import GroupLines
 
 ACROSS = 4
+LONG = 18
+"""Letters of a name above a panel."""
 LINES: dict[str, tuple[Mark, float]] = {
     "complete": (COMPLETE, 1.3),
     "none": (NO_POOLING, 1.5),
@@ -76,7 +79,7 @@ def groups_figure(lines: GroupLines | None) -> Figure | None:
                     [line["x0"], line["x1"]], [line["y0"], line["y1"]],
                     color=mark.color, linestyle=mark.line, linewidth=width,
                 )  # fmt: skip
-            axes.set_title(level, loc="left", pad=3)
+            axes.set_title(shortened(str(level), LONG), loc="left", pad=3)
             axes.xaxis.set_major_locator(few_ticks(4, (1, 2, 3, 5, 10)))
             axes.yaxis.set_major_locator(few_ticks(4))
             tidy_axes(axes, "both")

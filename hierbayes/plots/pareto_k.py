@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from . import from_arviz
-from .style import INK, NO_POOLING, POSTERIOR, REML, WIDTH, few_ticks, look, tidy_axes
+from .style import INK, NO_POOLING, POSTERIOR, REML, WIDTH, few_ticks, look, shortened, tidy_axes
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -28,6 +28,8 @@ MANY = 400
 """More points than this are small."""
 MOST = 1500
 """Points of a panel; of more rows only the largest k of so many neighbours is drawn."""
+LONG, SHORT = 20, 9
+"""Letters of a name at a point, and below the axis."""
 
 
 def pareto_k_figure(elpds: ELPD | Mapping[str, ELPD]) -> Figure:
@@ -42,9 +44,9 @@ def pareto_k_figure(elpds: ELPD | Mapping[str, ELPD]) -> Figure:
     -------
     matplotlib.figure.Figure
         A panel each. The line is the largest k that importance sampling with so many draws can cope with; values
-        above it are filled, the worst are named, and the title counts them. Rows of one group that are left out
-        together have one k and are one point. A k of 0 is that of an exact refit; one that is infinite stands at the
-        upper edge.
+        above it are filled, the worst are named (rows by their labels in the data), and the title counts them. Rows
+        of one group that are left out together have one k and are one point. A k of 0 is that of an exact refit; one
+        that is infinite stands at the upper edge.
 
     Raises
     ------
@@ -52,11 +54,11 @@ def pareto_k_figure(elpds: ELPD | Mapping[str, ELPD]) -> Figure:
         If there is nothing to draw, or a score was made without importance sampling.
     """
     shown = dict(elpds) if isinstance(elpds, Mapping) else {"": elpds}
+    if not shown:
+        raise ValueError("Give what fit.loo() or fit.logo() returned.")
     for title, elpd in shown.items():
         if getattr(elpd, "pareto_k", None) is None:
             raise ValueError(f"{title or 'The score'} has no Pareto k; give what fit.loo() or fit.logo() returned.")
-    if not shown:
-        raise ValueError("Give what fit.loo() or fit.logo() returned.")
     with look():
         figure = Figure(figsize=(WIDTH, HEIGHT * len(shown) + 0.2), layout="constrained")
         for axes, (title, elpd) in zip(
@@ -94,8 +96,8 @@ def _panel(axes: Axes, elpd: Any, title: str) -> None:
     for at in worst:
         right = at > 0.85 * len(k)
         axes.annotate(
-            names[at], (at, inside[at]), xytext=(-5 if right else 5, 2), textcoords="offset points", fontsize=7.5,
-            ha="right" if right else "left", color=INK,
+            shortened(names[at], LONG), (at, inside[at]), xytext=(-5 if right else 5, 2), textcoords="offset points",
+            fontsize=7.5, ha="right" if right else "left", color=INK,
         )  # fmt: skip
     summary = (
         f"{count:,} of {total:,} {what} above {limit:.2g}" if count else f"all {total:,} {what} below {limit:.2g}"
@@ -110,7 +112,7 @@ def _panel(axes: Axes, elpd: Any, title: str) -> None:
         axes.xaxis.set_major_formatter(lambda at, _: f"{at * step:,.0f}")
     axes.yaxis.set_major_locator(few_ticks(5))
     if len(k) <= 12:
-        axes.set_xticks(range(len(k)), names)
+        axes.set_xticks(range(len(k)), [shortened(name, SHORT) for name in names])
     tidy_axes(axes, "y")
 
 
@@ -124,6 +126,9 @@ def _items(elpd: Any) -> tuple[np.ndarray, list[str], str]:
         *(np.asarray(each) for each in k.coords.values() if each.size == len(values)),
     ]
     names, part = coords.ravel(), getattr(elpd, "part", None)
+    labels = getattr(getattr(elpd, "source", None), "row_labels", None)
+    if group is None and labels is not None and len(labels) == len(values):
+        names = np.asarray(labels)
     if part is not None:
         first = np.sort(np.unique(part, return_index=True)[1])
         values, names = values[first], names[first]

@@ -14,7 +14,20 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from .style import FAINT, INK, NO_POOLING, POSTERIOR, REML, WIDTH, few_ticks, handles, legend, look, tidy_axes
+from .style import (
+    FAINT,
+    INK,
+    NO_POOLING,
+    POSTERIOR,
+    REML,
+    WIDTH,
+    few_ticks,
+    handles,
+    legend,
+    look,
+    shortened,
+    tidy_axes,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +38,8 @@ MANY = 60
 """With more levels than this markers are small and paths faint."""
 LABELLED = 6
 """Names of so many levels that pooling moves furthest."""
+LONG = 20
+"""Letters of a name."""
 OUTLINES = {0.5: 1.9, 0.95: 1.1}
 """Width of the outline of each share of levels."""
 
@@ -137,6 +152,6 @@ def _names(axes: Axes, parts: dict[str, pd.DataFrame], low: np.ndarray, high: np
         x, y = own.iloc[at]
         right = x < pooled["x"].iloc[at]
         axes.annotate(
-            str(own.index[at]), (x, y), xytext=(-5 if right else 5, 0), textcoords="offset points", fontsize=7.5,
-            ha="right" if right else "left", va="center", color=INK,
+            shortened(str(own.index[at]), LONG), (x, y), xytext=(-5 if right else 5, 0), textcoords="offset points",
+            fontsize=7.5, ha="right" if right else "left", va="center", color=INK,
         )  # fmt: skip

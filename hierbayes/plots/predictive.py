@@ -88,8 +88,8 @@ def predictive_figure(found: Predictive) -> Figure:
             last.tick_params(labelbottom=True)
         entries = [
             Line2D([], [], linestyle="none", marker="o", markersize=4.0, color=INK, label="observed"),
-            Line2D([], [], **POSTERIOR.points(4.0), label="predicted median,"),
-            Patch(color=POSTERIOR.color, alpha=0.55, linewidth=0, label="50% and"),
+            Line2D([], [], **POSTERIOR.points(4.0), label="predicted median"),
+            Patch(color=POSTERIOR.color, alpha=0.55, linewidth=0, label="50% interval"),
             Patch(color=POSTERIOR.color, alpha=0.28, linewidth=0, label="95% interval"),
         ]
         figure.legend(handles=entries, loc="outside lower left", ncols=4, handletextpad=0.4, columnspacing=1.2)

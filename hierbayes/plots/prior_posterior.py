@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from .estimates import name_of
-from .style import INK, NO_POOLING, POSTERIOR, REML, WIDTH, few_ticks, handles, legend, look, tidy_axes
+from .style import INK, NO_POOLING, POSTERIOR, REML, WIDTH, few_ticks, handles, legend, look, shortened, tidy_axes
 
 if TYPE_CHECKING:
     from hierbayes.side_by_side.prior_posterior import PriorPosterior
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 ACROSS = 3
 HEIGHT = 1.42
 """Inches of a panel."""
+LONG = 33
+"""Letters of a name above a panel."""
 
 
 def prior_posterior_figure(found: PriorPosterior, method: str | None = None) -> Figure:
@@ -38,8 +40,9 @@ def prior_posterior_figure(found: PriorPosterior, method: str | None = None) -> 
     Returns
     -------
     matplotlib.figure.Figure
-        One panel a parameter; where a prior is flat, or has no curve, the panel says so. Markers on the axis are the
-        estimate of the maximum (above) and the posterior mean with its interval (below).
+        One panel a parameter; where a prior is flat, or has no curve, the panel says so, as it does of an intercept
+        whose prior is set where the predictors have their means: the curve is what that implies where they are 0.
+        Markers on the axis are the estimate of the maximum (above) and the posterior mean with its interval (below).
     """
     method = found.method if method is None else method
     mark = replace(REML, label=method)
@@ -73,6 +76,11 @@ def prior_posterior_figure(found: PriorPosterior, method: str | None = None) -> 
                     0.98, 0.93, "flat prior" if "flat" in row["note"] else row["note"], transform=axes.transAxes,
                     ha="right", va="top", fontsize=7.5, style="italic",
                 )  # fmt: skip
+            if len(prior) and "at the mean of the predictors" in row["note"]:
+                axes.text(
+                    0.98, 0.95, "prior set at\nmean predictors", transform=axes.transAxes, ha="right",
+                    va="top", fontsize=6.0, style="italic",
+                )  # fmt: skip
             base = -0.09 * top
             axes.plot(
                 [row["conf_low"], row["conf_high"]], [base, base], color=POSTERIOR.color, linewidth=1.6, zorder=2.4
@@ -92,7 +100,7 @@ def prior_posterior_figure(found: PriorPosterior, method: str | None = None) -> 
             axes.set_yticks([])
             axes.spines["left"].set_visible(False)
             axes.xaxis.set_major_locator(few_ticks(4))
-            axes.set_title(name_of(row), loc="left", pad=3)
+            axes.set_title(shortened(name_of(row), LONG), loc="left", pad=3)
             tidy_axes(axes)
         named = [
             Line2D([], [], color=INK, linestyle=NO_POOLING.line, linewidth=1.3, label="prior"),

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from .estimates import name_of
-from .style import INK, POSTERIOR, REML, WIDTH, few_ticks, legend, look, tidy_axes
+from .style import INK, POSTERIOR, REML, WIDTH, few_ticks, legend, look, shortened, tidy_axes
 
 if TYPE_CHECKING:
     from hierbayes.side_by_side.profiles import Profiles
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 ACROSS = 2
 HEIGHT = 1.85
 """Inches of a panel."""
+LONG = 50
+"""Letters of a name above a panel."""
 LINES: dict[str, Any] = {"profile": "-", "posterior": (0, (6, 1.5, 1.5, 1.5))}
 PLACES = {"profile": -0.08, "posterior": -0.19}
 """Where the intervals stand below the curves, in parts of the height."""
@@ -39,9 +41,9 @@ def profile_figure(found: Profiles) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        One panel a parameter, both curves with area 1. Below them the estimate with its profile-likelihood interval,
-        and the posterior mean with its equal-tailed one; a vertical bar at the edge stands where an end is on the
-        boundary of the parameter.
+        One panel a parameter, both curves with area 1. Below them the estimate with the interval of the profile
+        likelihood, which is that of ML also beside REML estimates, and the posterior mean with its equal-tailed one;
+        a vertical bar at the edge stands where an end is on the boundary of the parameter.
     """
     marks = {"profile": replace(REML, label=found.method), "posterior": POSTERIOR}
     keys = list(found.intervals.drop_duplicates(["effect", "group", "term"]).itertuples())
@@ -81,9 +83,8 @@ def profile_figure(found: Profiles) -> Figure:
             axes.spines["left"].set_visible(False)
             axes.xaxis.set_major_locator(few_ticks(5))
             axes.margins(x=0.03)
-            axes.set_title(
-                name_of(pd.Series({"effect": key.effect, "group": key.group, "term": key.term})), loc="left"
-            )
+            name = name_of(pd.Series({"effect": key.effect, "group": key.group, "term": key.term}))
+            axes.set_title(shortened(name, LONG), loc="left")
             tidy_axes(axes)
         level = f"{100 * found.conf_level:g}%"
         legend(
@@ -95,7 +96,7 @@ def profile_figure(found: Profiles) -> Figure:
                 )
                 for (which, mark), text in zip(
                     marks.items(),
-                    (f"profile likelihood, {found.method} estimate and {level} interval",
+                    (f"profile likelihood (ML) with {level} interval, {found.method} estimate",
                      f"posterior, mean and {level} interval"),
                     strict=True,
                 )

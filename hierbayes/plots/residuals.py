@@ -66,6 +66,7 @@ def _against(axes: Axes, panel: ResidualPanel, column: str, label: str, expected
     axes.set_xlabel("fitted value")
     tidy_axes(axes, "both")
     if not len(rows):
+        axes.set(xlabel="", ylabel="", xticks=[], yticks=[])
         axes.text(0.5, 0.5, "there are no fitted values", ha="center", va="center", transform=axes.transAxes)
         return
     far = rows[rows["residual"].abs() > FAR]

@@ -13,17 +13,35 @@ from matplotlib.colors import LinearSegmentedColormap, LogNorm
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from .style import INK, NO_POOLING, POSTERIOR, REML, WIDTH, Mark, few_ticks, handles, legend, look, tidy_axes
+from .caterpillar import of_factor
+from .style import (
+    INK,
+    NO_POOLING,
+    POSTERIOR,
+    REML,
+    WIDTH,
+    Mark,
+    few_ticks,
+    handles,
+    legend,
+    look,
+    shortened,
+    tidy_axes,
+)
 
 MANY = 60
 """With more levels than this, a cloud of points replaces one line a level."""
 CROWD = 1500
 """With more levels than this, points lie on top of each other and are counted in hexagons."""
+LONG = 24
+"""Letters of a name that are shown."""
 ACROSS = 3
 """Panels beside each other."""
 
 
-def shrinkage_figure(table: pd.DataFrame, factor: str, method: str = REML.label, effect: str = "BLUP") -> Figure:
+def shrinkage_figure(
+    table: pd.DataFrame, factor: str | None = None, method: str | None = None, effect: str | None = None
+) -> Figure:
     """Draw the effects of every level without pooling, by REML or ML and in the posterior.
 
     Parameters
@@ -31,10 +49,10 @@ def shrinkage_figure(table: pd.DataFrame, factor: str, method: str = REML.label,
     table : pandas.DataFrame
         Of `hierbayes.partial_pooling.shrinkage.shrinkage`; what the columns ``no_pooling`` and ``blup`` would hold is
         not drawn where they are missing.
-    factor : str
-        Name of the grouping factor, one of the groups of the table.
-    method, effect : str
-        What the column ``blup`` is by, and what it is.
+    factor : str, optional
+        Grouping factor; by default the first of the table.
+    method, effect : str, optional
+        What the column ``blup`` is by, and what it is; by default as the table's ``attrs`` say, else BLUPs by REML.
 
     Returns
     -------
@@ -42,8 +60,15 @@ def shrinkage_figure(table: pd.DataFrame, factor: str, method: str = REML.label,
         Up to `MANY` levels, one line a level, sorted by the posterior mean of the first effect. Beyond, one row
         of two panels per effect: pooled against unpooled, or the posterior alone without that column, and posterior
         mean against BLUP.
+
+    Raises
+    ------
+    ValueError
+        If the table has no such factor, or is not of effects of levels.
     """
-    table = table[table["group"] == factor]
+    table, factor = of_factor(table, factor)
+    method = method or table.attrs.get("method", REML.label)
+    effect = effect or table.attrs.get("effect_name", "BLUP")
     effects = list(dict.fromkeys(table["effect"]))
     parts = {effect: table[table["effect"] == effect] for effect in effects}
     with look():
@@ -91,7 +116,7 @@ def _ladder(parts: dict[str, pd.DataFrame], factor: str, mark: Mark) -> Figure:
         tidy_axes(axes, "y")
         axes.tick_params(axis="y", length=0)
     for row in grid:
-        row[0].set_yticks(y, [str(level) for level in parts[effects[0]]["level"].iloc[order]])
+        row[0].set_yticks(y, [shortened(str(level), LONG) for level in parts[effects[0]]["level"].iloc[order]])
         row[0].set_ylabel(factor)
     band = handles(POSTERIOR)
     band[0].set_label("posterior mean and 95% interval")

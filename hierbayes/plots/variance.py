@@ -21,7 +21,7 @@ APART = 0.19
 
 
 def variance_figure(
-    posterior: pd.DataFrame | None, maximum: pd.DataFrame | None = None, method: str = REML.label
+    posterior: pd.DataFrame | None, maximum: pd.DataFrame | None = None, method: str | None = None
 ) -> Figure:
     """Draw the share of the variance that fixed effects, each grouping factor and the residuals have.
 
@@ -31,8 +31,8 @@ def variance_figure(
         Of ``fit.variance_partition()``.
     maximum : pandas.DataFrame, optional
         Of ``reml.variance_partition()``; with a bootstrap its intervals are drawn too.
-    method : str
-        What the maximum is by.
+    method : str, optional
+        What the maximum is by; by default as its table's ``attrs`` say, else REML.
 
     Returns
     -------
@@ -42,11 +42,13 @@ def variance_figure(
     Raises
     ------
     ValueError
-        If there is no table.
+        If there is no table, or one is not of ``variance_partition()``.
     """
+    if method is None:
+        method = REML.label if maximum is None else getattr(maximum, "attrs", {}).get("method", REML.label)
     tables = {replace(REML, label=method): maximum, POSTERIOR: posterior}
     given = {mark: table for mark, table in tables.items() if table is not None}
-    if not given:
+    if not given or not all(isinstance(each, pd.DataFrame) and "share" in each for each in given.values()):
         raise ValueError("Give the table of fit.variance_partition(), of reml.variance_partition(), or both.")
     first = next(iter(given.values()))
     scales = list(dict.fromkeys(first["scale"])) if "scale" in first else [""]

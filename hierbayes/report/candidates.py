@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,16 +15,19 @@ import pandas as pd
 from hierbayes.checks.check import Check
 from hierbayes.cross_validation.source import trials_of
 from hierbayes.design import check_same_response
-from hierbayes.errors import DataError
+from hierbayes.errors import DataError, HierbayesError, HierbayesWarning
 from hierbayes.model import Model
+from hierbayes.results import RemlFit
 
+from . import effort
 from .estimates import Estimate, side_by_side
 from .method import Method
 from .provenance import Run, run_of
+from .reasons import reasons_of
 
 if TYPE_CHECKING:
     from hierbayes.design import Design
-    from hierbayes.results import FamilyFit, Fit, LaplaceFit, RemlFit
+    from hierbayes.results import FamilyFit, Fit, LaplaceFit
 
 SHORT = 24
 """Longer names, and formulas, are replaced by letters in tables."""
@@ -74,6 +78,12 @@ class Candidate:
         return self.name if len(self.name) <= SHORT and "~" not in self.name else self.letter
 
     @property
+    def described(self) -> str:
+        """Its formula, after its name where `label` is a letter in place of one."""
+        named = self.label != self.name and "~" not in self.name
+        return f"{self.name}, {self.design.formula}" if named else self.design.formula
+
+    @property
     def design(self) -> Design:
         """Of its model."""
         return self.model.design
@@ -119,10 +129,27 @@ class Candidate:
         return None if self.maximum is None else self.maximum.check()
 
     @cached_property
-    def reasons(self) -> list[str] | None:
-        """Why REML and the posterior disagree, one text a row; None where nothing can be said."""
-        if not hasattr(self.fit, "disagreements") or self.maximum is None or not self.maximum.converged:
+    def random_effect_tests(self) -> pd.DataFrame | None:
+        """Of `RemlFit.ranova`; None without a REML fit that converged, or where the refits would take long."""
+        reml = self.maximum
+        if not isinstance(reml, RemlFit) or not reml.converged or not self.design.factors:
             return None
+        if effort.refits_cost(reml.marginal) > 1:
+            return None
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", HierbayesWarning)
+                return reml.ranova()
+        except HierbayesError:
+            return None
+
+    @cached_property
+    def reasons(self) -> list[str] | None:
+        """Why the maximum and the posterior disagree, one text a row; None where nothing can be said."""
+        if self.maximum is None or not self.maximum.converged:
+            return None
+        if not self.design.family.exact:
+            return reasons_of(self.maximum, self.rows, self.model.priors)
         return [str(why) for why in self.disagreements["why"]]
 
     @cached_property

@@ -65,7 +65,7 @@ def in_words(row: Estimate, design: Design, data: pd.DataFrame, level: str, refe
             return Finding(f"{average}{of} is {row.show(row.first.estimate)}{where}.", estimates_of(row, level))
         return _expected(row, design, scale, of, where, level)
     both, neither = about_zero(row)
-    subject = _subject(label, design, references) + (f" on {scale.quantity}" if outcome else "")
+    subject = subject_of(label, design, references) + (f" on {scale.quantity}" if outcome else "")
     if both:
         claim = _comparison(row, design, data, references)
     elif neither:
@@ -152,18 +152,18 @@ def category_of(part: str, references: dict[str, str]) -> tuple[str, str] | None
     return (match[1], match[2]) if match and match[1] in references else None
 
 
-def _subject(label: str, design: Design, references: dict[str, str]) -> str:
+def subject_of(label: str, design: Design, references: dict[str, str]) -> str:
     """What a coefficient is about, as the object of a sentence."""
     parts = _parts(label)
     if len(parts) > 1:
         return f"the interaction {label}"
     category = category_of(label, references)
     if category:
-        return f"the difference between {category[0]} {category[1]} and {references[category[0]]}" + _where(
+        return f"the difference between {category[0]} {category[1]} and {references[category[0]]}" + where_of(
             label, design, references
         )
     what = "coefficient" if "[" in label or "(" in label else "effect"
-    return f"the {what} of {label}" + _where(label, design, references)
+    return f"the {what} of {label}" + where_of(label, design, references)
 
 
 def _comparison(row: Estimate, design: Design, data: pd.DataFrame, references: dict[str, str]) -> str:
@@ -182,7 +182,7 @@ def _comparison(row: Estimate, design: Design, data: pd.DataFrame, references: d
         amount = per_unit = f"{row.show(abs(value))} {'higher' if value >= 0 else 'lower'}"
         than = "than"
     if len(parts) == 1:
-        where = _where(label, design, references)
+        where = where_of(label, design, references)
         if categories[0]:
             name, level = categories[0]
             return f"{subject} {is_} {amount} for {name} {level} {than} for {references[name]}{where}."
@@ -212,7 +212,7 @@ def _cell(label: str, data: pd.DataFrame, references: dict[str, str]) -> tuple[s
     return None
 
 
-def _where(label: str, design: Design, references: dict[str, str]) -> str:
+def where_of(label: str, design: Design, references: dict[str, str]) -> str:
     """For a main effect that is part of an interaction: at which value of the others it holds."""
     own = category_of(label, references)
     name = own[0] if own else label

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -21,10 +22,21 @@ from hierbayes.reml import SINGULAR
 from hierbayes.variance.distribution_variance import APPROXIMATIONS
 from hierbayes.variance.family_tables import icc
 
-from .coefficients import Finding, about_zero, category_of, ends_of, estimates_of, in_words, range_of
+from .coefficients import (
+    Finding,
+    about_zero,
+    category_of,
+    ends_of,
+    estimates_of,
+    in_words,
+    range_of,
+    subject_of,
+    where_of,
+)
 from .estimates import CORR, RHO, SD, SIGMA, Estimate
 from .method import REML
 from .numbers import brief, count, joined, p_text, sentence, show, typeset
+from .reasons import APART, UNKNOWN, on_edge, singular_effects
 from .rows import row_facts
 from .scale import outcome_of, scale_of
 from .scores import ROW, Scores, remedy, to_predict, too_many
@@ -41,8 +53,6 @@ SAID = {"convergence", "boundary", "rows"}
 """Topics of checks that have sentences of their own."""
 SCORED = ("influence", "posterior")
 """The check that says of rows what Pareto k of the scores says: its topic, and the fit that it is about."""
-APART = 0.5
-"""The two inferences are said to differ where they are this many posterior standard deviations apart."""
 EDGE = 1e-6
 """A correlation that is this close to -1 or 1 counts as on the boundary."""
 MOST = 12
@@ -56,6 +66,7 @@ CAUSES = {
     ),
     "skewness": "Skewness: the mean of a skewed posterior is not where it peaks, the more so the fewer the levels.",
     "prior or skewness": "Prior or skewness could not be told apart here.",
+    UNKNOWN: "Where the cause is not known, it may be skewness, or that the maximum is of an approximate likelihood.",
 }
 """What is behind a disagreement, by the first word of its reason."""
 UNSETTLED = 0.05
@@ -65,7 +76,11 @@ SCALES = {"logit": "log-odds", "softmax": "log-odds", "inverse_squared": "invers
 
 
 def problems(
-    maximum: RemlFit | LaplaceFit | None, fit: Fit | FamilyFit, rows: list[Estimate], method: Method | None = REML
+    maximum: RemlFit | LaplaceFit | None,
+    fit: Fit | FamilyFit,
+    rows: list[Estimate],
+    method: Method | None = REML,
+    key: str = "",
 ) -> list[Finding]:
     """Everything that stands between the reader and trusting the numbers, the gravest first.
 
@@ -76,6 +91,8 @@ def problems(
     rows : list of Estimate
     method : Method
         What the maximum is by.
+    key : str
+        What the ids of the sections end with.
 
     Returns
     -------
@@ -86,24 +103,28 @@ def problems(
     if maximum is not None and not maximum.converged:
         claim = f"The {by} fit did not converge."
         evidence = f"Its numbers are not estimates: {maximum.message}."
-        found.append(Finding(claim, evidence, PROBLEM, "estimates", "Estimates"))
+        found.append(Finding(claim, evidence, PROBLEM, f"estimates{key}", "Estimates"))
     incomplete = getattr(fit, "idata", None) is not None and fit.idata.attrs.get(INCOMPLETE)
     if incomplete:
-        found.append(Finding("Sampling was interrupted.", str(incomplete), PROBLEM, "convergence", "Convergence"))
+        found.append(
+            Finding("Sampling was interrupted.", str(incomplete), PROBLEM, f"convergence{key}", "Convergence")
+        )
     if fit.convergence.problems:
         claim, evidence = "The sampler gives reason for doubt.", " ".join(fit.convergence.problems)
         severity = PROBLEM if grave(fit) else WARNING
-        found.append(Finding(claim, evidence, severity, "convergence", "Convergence"))
+        found.append(Finding(claim, evidence, severity, f"convergence{key}", "Convergence"))
     if maximum is not None and maximum.singular:
-        found.append(_singular(maximum, rows, by))
+        found.append(_singular(maximum, rows, by, key))
     design = fit.design
     if design.n_dropped:
         columns = ", ".join(design.dropped_columns)
         use = "the posterior uses" if maximum is None else "both inferences use"
         found.append(
             Finding(
-                f"{count(design.n_dropped)} of {count(design.n + design.n_dropped)} rows were left out.",
-                f"They have missing values in {columns}; {use} the other {count(design.n)} rows.",
+                f"{count(design.n_dropped)} of {count(design.n + design.n_dropped)} rows "
+                f"{'was' if design.n_dropped == 1 else 'were'} left out.",
+                f"{'It has' if design.n_dropped == 1 else 'They have'} missing values in {columns}; {use} "
+                f"the other {count(design.n)} rows.",
                 NOTE,
                 "data",
                 "Data",
@@ -112,7 +133,7 @@ def problems(
     return found
 
 
-def _singular(maximum: RemlFit | LaplaceFit, rows: list[Estimate], by: str) -> Finding:
+def _singular(maximum: RemlFit | LaplaceFit, rows: list[Estimate], by: str, key: str = "") -> Finding:
     at_edge = _vanishing(maximum, rows)
     at_edge += [row for row in rows if row.kind == CORR and abs(row.first.estimate) >= 1 - EDGE]
     if at_edge:
@@ -123,18 +144,28 @@ def _singular(maximum: RemlFit | LaplaceFit, rows: list[Estimate], by: str) -> F
     concerned = list(dict.fromkeys(row.group for row in at_edge if row.group))
     of = joined(concerned or [factor.name for factor in maximum.design.factors])
     modes = "BLUPs" if maximum.design.family.exact else "conditional modes"
-    text = (
-        f"{where}: that is where the likelihood peaks, not proof that the levels of {of} are alike. "
-        f"Standard errors and Wald intervals of the variance parameters do not exist there, and the {modes} take the "
-        "boundary as known."
-    )
+    kinds = {row.kind for row in at_edge}
+    proof = f"the levels of {of} are alike" if SD in kinds else f"effects of the levels of {of} go together exactly"
+    if not at_edge:
+        proof = f"the levels of {of} differ in fewer ways than the formula lets them"
+    text = f"{where}: that is where the likelihood peaks, not proof that {proof}."
+    lacking = [not np.isfinite(row.first.low) for row in rows if row.kind in (SD, CORR)]
+    if any(lacking):
+        some = "the variance parameters" if all(lacking) else "some variance parameters"
+        text += f" Standard errors and Wald intervals of {some} do not exist there."
+    text += f" And the {modes} take the boundary as known."
     if at_edge:
         left = [
             f"{row.label} has mean {row.show(row.posterior.estimate)} and {range_of(row, level='')}"
             for row in at_edge
         ]
         text += f" The posterior shows what the data leave open: {joined(left)}."
-    return Finding(f"The {by} fit is singular.", text, WARNING, "estimates", "Estimates")
+    return Finding(f"The {by} fit is singular.", text, WARNING, f"estimates{key}", "Estimates")
+
+
+def gravest_first(found: Sequence[Finding]) -> list[Finding]:
+    """Problems, warnings, notes; what is equally grave stays in order."""
+    return sorted(found, key=lambda finding: [PROBLEM, WARNING, NOTE, ""].index(finding.severity))
 
 
 def grave(fit: Fit | FamilyFit) -> bool:
@@ -171,8 +202,8 @@ def doubts(checks: Sequence[Answer], scores: Scores, key: str = "") -> list[Find
     anchor, link = (f"checks{key}", "Checks") if key else ("accuracy", "Predictive accuracy")
     for name in scores.high:
         claim, evidence = _parted(too_many(name, scores))
-        found.append(Finding(claim, f"{evidence} {remedy(scores)}", WARNING, anchor, link))
-    return sorted(found, key=lambda finding: finding.severity != PROBLEM)
+        found.append(Finding(claim, f"{evidence} {remedy(name, scores)}", WARNING, anchor, link))
+    return gravest_first(found)
 
 
 def _parted(text: str) -> tuple[str, str]:
@@ -240,7 +271,9 @@ def findings(
     shown = predictors[:MOST] if predictors else fixed
     made = [in_words(row, design, data, level, references) for row in shown]
     if len(predictors) > MOST:
-        made.append(Finding(f"The other {len(predictors) - MOST} coefficients are in the table of estimates."))
+        left = len(predictors) - MOST
+        which = f"The other {left} coefficients are" if left > 1 else "One more coefficient is"
+        made.append(Finding(f"{which} in the table of estimates."))
     made += _groups(maximum, fit, rows, data, level, references, tests)
     made += _series(design, rows, data, level)
     made = [replace(finding, anchor="estimates", link="Estimates") for finding in made]
@@ -260,6 +293,7 @@ def _groups(
 ) -> list[Finding]:
     design, tests = fit.design, tests or {}
     vanishing = _vanishing(maximum, rows)
+    edge = set() if maximum is None or not maximum.singular else singular_effects(maximum)
     sds = [row for row in rows if row.kind == SD]
     means = {row.label: row for row in rows if row.kind == FIXED}
     shares: dict[str, str] = {}
@@ -274,42 +308,50 @@ def _groups(
         subject = f"effects of {row.effect}"
         single = sum(outcome_of(other.effect, design)[1] == outcome for other in sds if other.group == row.group) == 1
         if effect == "Intercept":
-            subject = "averages" if single and design.family.exact else "intercepts"
-            subject += f" of {scale.quantity}" if outcome else ""
+            subject = "intercepts" + (f" of {scale.quantity}" if outcome else "")
         between = f"between the levels of {row.group}{_within(design, row.group)}"
         posterior = f"in the posterior {row.show(row.posterior.estimate)}, {range_of(row, level)}"
         if row in vanishing:
             made.append(
                 Finding(
-                    f"By {row.method} {subject} do not differ {between}; the posterior leaves room for it.",
+                    f"The data do not settle whether {subject} differ {between}.",
                     f"Standard deviation by {row.method} {row.show(row.first.estimate)}; {posterior}.",
                 )
             )
             continue
         a = row.first.estimate
-        claim = f"{subject[0].upper()}{subject[1:]} differ {between}, with a standard deviation of {row.show(a)}"
-        claim += "." if scale.link == "identity" else f" on the {SCALES.get(scale.link, scale.link)} scale."
+        p = tests.get((row.group, row.effect))
+        on_scale = "" if scale.link == "identity" else f" on the {SCALES.get(scale.link, scale.link)} scale"
+        if (p is not None and p >= UNSETTLED) or (p is None and on_edge(row, edge)):
+            claim = f"The data do not settle whether {subject} differ {between}."
+        elif p is not None:
+            claim = f"{subject[0].upper()}{subject[1:]} differ {between}, with a standard deviation of {row.show(a)}"
+            claim += f"{on_scale}."
+        else:
+            claim = f"The standard deviation of {subject} {between} is estimated at {row.show(a)}{on_scale}."
         if row.maximum is None:
             evidence = f"{posterior[0].upper()}{posterior[1:]}."
         else:
             interval = ends_of(row, row.first.low, row.first.high)
             evidence = f"By {row.method} {row.show(a)}, {level} interval {interval}; {posterior}."
-        if (p := tests.get((row.group, effect))) is not None:
-            evidence += f" Likelihood-ratio test of this standard deviation, on the boundary: {p_text(p)}."
-            if p >= UNSETTLED:
-                claim = f"The data do not settle whether {subject} differ {between}."
+        if p is not None:
+            evidence += f" Likelihood-ratio test of {_tested(design, row)}, on the boundary: {p_text(p)}."
         alone = sum(other.effect == row.effect for other in sds) == 1
-        if row.effect in means and effect != "Intercept" and alone:
+        own = {other.effect for other in sds if other.group == row.group}
+        if row.effect in means and effect != "Intercept" and alone and _alike(effect, own, set(means), references):
             centre = means[row.effect].first.estimate
             low, high = centre - 1.96 * a, centre + 1.96 * a
-            what, ends = f"an effect of {row.effect}", f"{row.show(low)} and {row.show(high)}"
+            what, ends = subject_of(effect, design, references), f"{row.show(low)} and {row.show(high)}"
+            what = re.sub("^the ", "an " if what[4] in "aei" else "a ", what) + (
+                f" on {scale.quantity}" if outcome else ""
+            )
             if scale.ratio:
                 article = "an" if scale.ratio == "odds ratio" else "a"
                 category = category_of(effect, references)
                 per = f"for each unit of {effect}"
                 if category:
                     per = f"of {category[0]} {category[1]} to {references[category[0]]}"
-                what = f"{article} {scale.ratio} {per}"
+                what = f"{article} {scale.ratio} {per}{where_of(effect, design, references)}"
                 ends = f"{brief(scale.times(low))} and {brief(scale.times(high))}"
             evidence += f" About 95% of the levels then have {what} between {ends}."
         elif effect == "Intercept" and single and scale.ratio:
@@ -323,6 +365,28 @@ def _groups(
             evidence += f" {shares[row.group]}"
         made.append(Finding(claim, evidence))
     return made
+
+
+def _tested(design: Design, row: Estimate) -> str:
+    """What goes when the term of a standard deviation is left out."""
+    block = next(b for b in design.blocks if b.factor.name == row.group and row.effect in b.labels)
+    term = next(term for term in block.terms if row.effect in term.labels)
+    many = len(term.labels) > 1
+    what = f"all standard deviations of {term.name}" if many else "this standard deviation"
+    if block.correlated and len(block.labels) > 1:
+        what += f" and {'their' if many else 'its'} correlation{'s' if len(block.labels) > 2 else ''}"
+    return what
+
+
+def _alike(effect: str, own: set[str], means: set[str], references: Mapping[str, str]) -> bool:
+    """Whether a category stands for the same among random and fixed effects: a difference, or a level by itself."""
+    if "[" not in effect:
+        return True
+    name = effect.split("[")[0]
+    category = category_of(effect, dict(references))
+    if category:
+        return f"{name}[{references[name]}]" not in own
+    return {label for label in means if label.startswith(f"{name}[")} <= own
 
 
 def _within(design: Design, group: str) -> str:
@@ -474,7 +538,9 @@ def _gap(row: Estimate, reason: str) -> str:
     )
 
 
-def preferences(comparison: Comparison, formulas: Mapping[str, str]) -> list[Finding]:
+def preferences(
+    comparison: Comparison, formulas: Mapping[str, str], scores: Mapping[str, Scores] | None = None
+) -> list[Finding]:
     """Which candidate predicts new rows and new groups better, or that the data do not tell.
 
     Parameters
@@ -482,6 +548,8 @@ def preferences(comparison: Comparison, formulas: Mapping[str, str]) -> list[Fin
     comparison : Comparison
     formulas : mapping of str to str
         By label of the candidate.
+    scores : mapping of str to Scores, optional
+        By label of the candidate, to say where Pareto k is too high.
 
     Returns
     -------
@@ -491,7 +559,7 @@ def preferences(comparison: Comparison, formulas: Mapping[str, str]) -> list[Fin
     made: list[Finding] = []
     for key, table in comparison.scores.items():
         best, rival = str(table.index[0]), table.iloc[1]
-        said = verdict(float(rival["elpd_diff"]), float(rival["dse"]))
+        said = verdict(float(rival["elpd_diff"]), float(rival["dse"]), table.attrs.get("items"))
         what, other = to_predict(key), str(table.index[1])
         if said in ("worse", "probably worse"):
             probably = "probably " if said == "probably worse" else ""
@@ -507,6 +575,10 @@ def preferences(comparison: Comparison, formulas: Mapping[str, str]) -> list[Fin
             for name, row in table.iloc[1:].iterrows()
         ]
         evidence = f"By expected log predictive density {joined(away)}."
+        high = [label for label, each in (scores or {}).items() if key in each.high]
+        if high:
+            evidence += f" Some Pareto k of {joined(high)} are too high, so this is not to be trusted yet."
+        evidence += "".join(f" {sentence(remark)}" for remark in comparison.remarks[key])
         if len(made) == 0:
             named = [f"{label} is {formula}" for label, formula in formulas.items() if label != formula]
             evidence += f" {'; '.join(named)}." if named else ""

@@ -12,7 +12,7 @@ import pandas as pd
 from hierbayes.citations import Citations, cite
 from hierbayes.errors import HierbayesWarning
 from hierbayes.estimates import Estimate, Posterior
-from hierbayes.model import Model
+from hierbayes.model import Model, check_names
 from hierbayes.partial_pooling.shrinkage import group_lines, shrinkage
 from hierbayes.progress import bar
 from hierbayes.side_by_side.effects import level_effects
@@ -21,7 +21,7 @@ from . import figures, forms, sections
 from .answers import answers
 from .candidates import Candidate, check_comparable, read_fits, read_models
 from .comparison import Comparison, comparison_of
-from .findings import Finding, doubts, findings, preferences, problems
+from .findings import Finding, doubts, findings, gravest_first, preferences, problems
 from .method import maximum
 from .numbers import joined
 from .random_effects import p_values_of
@@ -149,6 +149,8 @@ def report(
     named = read_models(models)
     given = read_fits(fit, named)
     check_comparable(named)
+    for model in named.values():
+        check_names(model.design)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", HierbayesWarning)
         candidates = []
@@ -186,10 +188,11 @@ def _context(
             label = candidate.label
             scores[label] = scores_of(candidate)
             advance(1)
-            trouble[label] = [
-                *problems(candidate.maximum, candidate.fit, candidate.rows, candidate.method),
+            found = [
+                *problems(candidate.maximum, candidate.fit, candidate.rows, candidate.method, candidate.key),
                 *doubts(answers(candidate), scores[label], candidate.key),
             ]
+            trouble[label] = gravest_first(found)
             advance(1)
             effects[label] = _effects(candidate)
             variance[label] = sections.variance_tables(candidate)
@@ -205,8 +208,9 @@ def _context(
     citations = _citations(candidates, scores, comparison, variance)
     preferred = []
     if comparison is not None:
-        preferred = preferences(comparison, {candidate.label: candidate.design.formula for candidate in candidates})
-    first = [*trouble[main.label], *(_elsewhere(trouble[c.label], c) for c in candidates[1:] if trouble[c.label])]
+        preferred = preferences(comparison, {each.label: each.described for each in candidates}, scores)
+    elsewhere = (_elsewhere(trouble[each.label], each) for each in candidates[1:] if trouble[each.label])
+    first = gravest_first([*trouble[main.label], *elsewhere])
     made = context | {
         "title": title or _title(candidates),
         "problems": first,
@@ -278,9 +282,7 @@ def _lines(candidate: Candidate, table: pd.DataFrame) -> GroupLines | None:
 def _elsewhere(found: list[Finding], candidate: Candidate) -> Finding:
     """What is wrong with a further candidate, in one sentence."""
     claims = [finding.claim for finding in found]
-    worst = "problem" if any(f.severity == "problem" for f in found) else "warning"
-    if all(finding.severity == "note" for finding in found):
-        worst = "note"
+    worst = gravest_first(found)[0].severity
     return Finding(
         f"{candidate.label}: {len(claims)} {'thing' if len(claims) == 1 else 'things'} to know about this candidate.",
         " ".join(claims[:3]) + (f" And {len(claims) - 3} more." if len(claims) > 3 else ""),
@@ -294,7 +296,8 @@ def _citations(
     candidates: list[Candidate], scores: Mapping[str, Scores], comparison: Comparison | None, variance: dict[str, Any]
 ) -> Citations:
     """Everything that the report rests on."""
-    used: list[Any] = []
+    tests = candidates[0].random_effect_tests
+    used: list[Any] = [] if tests is None else [tests]
     for candidate in candidates:
         own = scores[candidate.label]
         used += [candidate.model, candidate.maximum, candidate.fit, candidate.check, *own.elpds.values()]

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import re
-import warnings
 
-from hierbayes.errors import HierbayesError, HierbayesWarning
 from hierbayes.names import INTERCEPT
-from hierbayes.results import RemlFit
 
-from . import effort
 from .candidates import Candidate
 
 TERM = re.compile(r"(?:(?P<effect>.+) in )?\((?P<inside>[^|]+?)\s*\|+\s*(?P<group>.+)\)")
@@ -26,24 +22,21 @@ def p_values_of(candidate: Candidate) -> dict[tuple[str, str], float]:
     Returns
     -------
     dict of (group, effect) to float
-        With the boundary taken into account; empty where there is no REML fit, it is singular or did not converge,
-        or the refits would take long.
+        With the boundary taken into account, for every label of a term that was left out; empty where there is no
+        REML fit, it did not converge, or the refits would take long.
     """
-    reml = candidate.maximum
-    if not isinstance(reml, RemlFit) or not reml.converged or not candidate.design.factors:
+    table = candidate.random_effect_tests
+    if table is None:
         return {}
-    if effort.refits_cost(reml.marginal) > 1:
-        return {}
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", HierbayesWarning)
-            table = reml.ranova()
-    except HierbayesError:
-        return {}
-    found = {}
+    labels = {
+        (block.factor.name, INTERCEPT if term.name == "1" else term.name): term.labels
+        for block in candidate.design.blocks
+        for term in block.terms
+    }
+    found: dict[tuple[str, str], float] = {}
     for term, p in zip(table["term"], table["p_value"], strict=True):
         if (key := effect_of(str(term))) is not None and p == p:
-            found[key] = float(p)
+            found |= {(key[0], label): float(p) for label in labels.get(key, [key[1]])}
     return found
 
 

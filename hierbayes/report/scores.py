@@ -50,7 +50,7 @@ class Scores:
         """One row a target: target, group, elpd, se, p, items, good_k, worst_k, high_k."""
         rows = []
         for key, elpd in self.elpds.items():
-            k = _unique_k(elpd)
+            k = unique_k(elpd)
             group = None if key == ROW else key.removeprefix(GROUP)
             target = "row" if key == ROW else "group"
             rows.append(
@@ -61,7 +61,7 @@ class Scores:
         )
 
 
-def _unique_k(elpd: ELPD) -> np.ndarray:
+def unique_k(elpd: ELPD) -> np.ndarray:
     """Pareto k of what was left out: rows of one group have one."""
     k = np.ravel(elpd.pareto_k.to_numpy())
     if elpd.part is None:
@@ -71,7 +71,7 @@ def _unique_k(elpd: ELPD) -> np.ndarray:
 
 def too_high(elpd: ELPD) -> int:
     """How many Pareto k are too high."""
-    return int((_unique_k(elpd) > elpd.good_k).sum())
+    return int((unique_k(elpd) > elpd.good_k).sum())
 
 
 def scores_of(candidate: Candidate) -> Scores:
@@ -133,15 +133,18 @@ def too_many(key: str, scores: Scores) -> str:
     are = "is" if row["high_k"] == 1 else "are"
     return (
         f"Pareto k of {count(int(row['high_k']))} of {count(int(row['items']))} {what} {are} above "
-        f"{show(row['good_k'], 2)}, the largest {show(row['worst_k'], 2)}: their scores are not to be trusted."
+        f"{show(row['good_k'], 2)}, the largest {show(row['worst_k'], 2)}: "
+        f"{'its score is' if row['high_k'] == 1 else 'their scores are'} not to be trusted."
     )
 
 
-def remedy(scores: Scores) -> str:
-    """What to do about a high Pareto k."""
-    if not scores.high:
-        return ""
-    gaussian = CLOSED_FORM in next(iter(scores.elpds.values())).note
-    return (
-        "fit.reloo() refits without them." if gaussian else "Take more draws, or leave out whole groups: fit.logo()."
-    )
+def remedy(key: str, scores: Scores) -> str:
+    """What to do about Pareto k that are too high of what was left out."""
+    one = scores.high[key] == 1
+    if CLOSED_FORM in scores.elpds[key].note:
+        left_out = "" if key == ROW else f"fit.logo({key.removeprefix(GROUP)!r})"
+        return f"fit.reloo({left_out}) refits without {'it' if one else 'them'}."
+    what = "this row" if key == ROW else f"this level of {key.removeprefix(GROUP)}"
+    if not one:
+        what = "these rows" if key == ROW else f"these levels of {key.removeprefix(GROUP)}"
+    return f"Take more draws; if that does not help, fit the model without {what} and compare."

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 
-def refuse(asked: object, name: str, other: type, where: str) -> object:
+GAUSSIAN = "{call} needs a Gaussian response with identity link"
+POSTERIOR = "{name} belongs to a posterior: model.fit().{call}"
+REML = "{name} belongs to the REML fit: fit.reml.{call}"
+ML = "{name} belongs to the maximum likelihood fit: model.ml().{call}"
+
+
+def refuse(asked: object, name: str, places: Mapping[type, str]) -> object:
     """Raise the `AttributeError` of a name that a fit does not have, and say where it is.
 
     Called from ``__getattr__``, so only for names that were not found.
@@ -12,10 +19,9 @@ def refuse(asked: object, name: str, other: type, where: str) -> object:
     ----------
     asked : object
     name : str
-    other : type
-        The other kind of fit.
-    where : str
-        Where to find it there, with ``{call}`` for the name and its parentheses.
+    places : mapping of type to str
+        Other kinds of fits, and where to find it in the first of them that has it (or why it is not to be had), with
+        ``{name}`` for the name and ``{call}`` for the name and its parentheses.
 
     Raises
     ------
@@ -23,7 +29,7 @@ def refuse(asked: object, name: str, other: type, where: str) -> object:
 
     Examples
     --------
-    >>> refuse(1, "keys", dict, "keys belong to dictionaries: d.{call}")
+    >>> refuse(1, "keys", {dict: "{name} belong to dictionaries: d.{call}"})
     Traceback (most recent call last):
     AttributeError: 'int' object has no attribute 'keys'; keys belong to dictionaries: d.keys()
     """
@@ -31,8 +37,9 @@ def refuse(asked: object, name: str, other: type, where: str) -> object:
     if hasattr(kind, name):  # a property that failed with an AttributeError of its own
         return object.__getattribute__(asked, name)
     text = f"{kind.__name__!r} object has no attribute {name!r}"
-    known = not name.startswith("_") and (hasattr(other, name) or name in getattr(other, "__dataclass_fields__", {}))
-    if known:
-        call = f"{name}()" if callable(getattr(other, name, None)) else name
-        text += f"; {where.format(call=call)}"
+    for other, where in places.items():
+        if not name.startswith("_") and (hasattr(other, name) or name in getattr(other, "__dataclass_fields__", {})):
+            call = f"{name}()" if callable(getattr(other, name, None)) else name
+            text += f"; {where.format(name=name, call=call)}"
+            break
     raise AttributeError(text, name=name, obj=asked)

@@ -14,7 +14,7 @@ from hierbayes.checks.predictive_check import predictive_check
 from hierbayes.cross_validation.family_loo import log_likelihood, logo, loo, loo_pit
 from hierbayes.cross_validation.loo import Target
 from hierbayes.estimates import FamilyPosterior
-from hierbayes.results.elsewhere import refuse
+from hierbayes.results.elsewhere import GAUSSIAN, ML, refuse
 from hierbayes.results.family_criticism import FamilyCriticism
 from hierbayes.results.posterior_predictions import PosteriorPredictions
 from hierbayes.results.saving import Saving
@@ -42,8 +42,10 @@ class FamilyFit(Saving, PosteriorPredictions, FamilyCriticism, FamilyPosterior):
 
         def __getattr__(self, name: str) -> object:
             from hierbayes.results.fit import Fit
+            from hierbayes.results.laplace_fit import LaplaceFit
+            from hierbayes.results.reml_fit import RemlFit
 
-            return refuse(self, name, Fit, "{call} needs a Gaussian response with identity link")
+            return refuse(self, name, {LaplaceFit: ML, Fit: GAUSSIAN, RemlFit: GAUSSIAN})
 
     def loo(self, conditional: bool = False) -> ELPD:
         """Leave-one-out cross-validation of rows: how well is a new row of a known group predicted.

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from hierbayes.cross_validation.elpd_future import FutureELPD
     from hierbayes.cross_validation.elpd_kfold import KFoldELPD
     from hierbayes.cross_validation.wrapper import GaussianWrapper
-from hierbayes.results.elsewhere import refuse
+from hierbayes.results.elsewhere import REML, refuse
 from hierbayes.results.posterior_predictions import PosteriorPredictions
 from hierbayes.results.reml_fit import RemlFit
 from hierbayes.results.saving import Saving
@@ -63,7 +63,7 @@ class Fit(Saving, PosteriorPredictions, Posterior):
     if not TYPE_CHECKING:  # a type checker goes by the names that exist
 
         def __getattr__(self, name: str) -> object:
-            return refuse(self, name, RemlFit, f"{name} belongs to the REML fit: fit.reml.{{call}}")
+            return refuse(self, name, {RemlFit: REML})
 
     def loo(self, conditional: bool = False, refine: bool = True) -> ELPD:
         """Leave-one-out cross-validation of rows, with the random and the fixed effects integrated out.

@@ -16,7 +16,7 @@ from hierbayes.inference.satterthwaite import normal_tests
 from hierbayes.laplace_estimate import LaplaceEstimate
 from hierbayes.predictions.groups import Groups
 from hierbayes.predictions.maximum import predict_laplace
-from hierbayes.results.elsewhere import refuse
+from hierbayes.results.elsewhere import GAUSSIAN, POSTERIOR, refuse
 from hierbayes.results.family_criticism import FamilyCriticism
 from hierbayes.results.saving import Saving
 
@@ -73,8 +73,10 @@ class LaplaceFit(Saving, FamilyCriticism, LaplaceEstimate):
 
         def __getattr__(self, name: str) -> object:
             from hierbayes.results.family_fit import FamilyFit
+            from hierbayes.results.fit import Fit
+            from hierbayes.results.reml_fit import RemlFit
 
-            return refuse(self, name, FamilyFit, f"{name} belongs to a posterior: model.fit().{{call}}")
+            return refuse(self, name, {FamilyFit: POSTERIOR, Fit: GAUSSIAN, RemlFit: GAUSSIAN})
 
     def tidy(self, conf_level: float = 0.95) -> pd.DataFrame:
         """Estimates as one table.

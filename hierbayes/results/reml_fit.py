@@ -27,7 +27,7 @@ from hierbayes.inference.random_effects import ranova
 from hierbayes.inference.simulation import simulate
 from hierbayes.predictions.groups import Groups
 from hierbayes.predictions.maximum import predict_gaussian
-from hierbayes.results.elsewhere import refuse
+from hierbayes.results.elsewhere import POSTERIOR, refuse
 from hierbayes.results.saving import Saving
 from hierbayes.variance.tables import design_effect, icc, r2, variance_partition
 
@@ -82,7 +82,7 @@ class RemlFit(Saving, Estimate):
         def __getattr__(self, name: str) -> object:
             from hierbayes.results.fit import Fit
 
-            return refuse(self, name, Fit, f"{name} belongs to a posterior: model.fit().{{call}}")
+            return refuse(self, name, {Fit: POSTERIOR})
 
     def tidy(self, conf_level: float = 0.95, df: Df = "satterthwaite") -> pd.DataFrame:
         """Estimates as one table.

@@ -13,7 +13,7 @@ import pandas as pd
 from hierbayes.errors import DataError
 from hierbayes.estimates import Estimate, Sampled
 from hierbayes.laplace_estimate import LaplaceEstimate
-from hierbayes.side_by_side.maximum import beside
+from hierbayes.side_by_side.maximum import beside, called, sampled
 
 POSTERIOR = ["mean", "sd", "q2.5", "q97.5"]
 
@@ -33,7 +33,7 @@ def level_effects(fit: Sampled, maximum: Estimate | LaplaceEstimate | None = Non
         One row per grouping factor, effect and level, on the scale of the linear predictor: ``group``, ``effect``,
         ``level``, ``rows``; ``blup`` and ``blup_sd``, best linear unbiased predictors or conditional modes with their
         conditional standard deviations, if there is a maximum; ``mean``, ``sd``, ``q2.5``, ``q97.5`` of the
-        posterior.
+        posterior. ``attrs`` has the ``method`` of the maximum and the ``effect_name`` of its effects, for figures.
 
     Raises
     ------
@@ -51,6 +51,7 @@ def level_effects(fit: Sampled, maximum: Estimate | LaplaceEstimate | None = Non
     0  herd  Intercept     1     4  0.59
     1  herd  Intercept    10     4 -0.54
     """
+    sampled(fit, "level_effects")
     if not fit.design.factors:
         raise DataError(f"{fit.design.formula!r} has no random effects; add a grouping factor, as in '(1 | g)'.")
     maximum = beside(fit, maximum)
@@ -73,4 +74,8 @@ def level_effects(fit: Sampled, maximum: Estimate | LaplaceEstimate | None = Non
             table["blup_sd"] = maximum.ranef_sd[name][labels].to_numpy().T.ravel()
         table[POSTERIOR] = found[POSTERIOR].to_numpy()
         tables.append(table)
-    return pd.concat(tables, ignore_index=True)
+    found = pd.concat(tables, ignore_index=True)
+    if maximum is not None:
+        effect = "conditional mode" if isinstance(maximum, LaplaceEstimate) else "BLUP"
+        found.attrs |= {"method": called(maximum), "effect_name": effect}
+    return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hierbayes.errors import DataError
 from hierbayes.estimates import Posterior, Sampled
 from hierbayes.partial_pooling.shrinkage import GroupLines, group_lines, shrinkage
+from hierbayes.side_by_side.maximum import sampled
 from hierbayes.specification import required
 
 
@@ -26,6 +27,8 @@ def pooling_lines(fit: Sampled, most: int = 12) -> GroupLines:
     ------
     DataError
         If the response is not Gaussian, or if there is no one numeric predictor along which levels are lines.
+    ValueError
+        If `most` is not positive.
 
     Notes
     -----
@@ -38,6 +41,9 @@ def pooling_lines(fit: Sampled, most: int = 12) -> GroupLines:
     >>> hb.pooling_lines(fit, most=3).levels
     ('335', '333', '308')
     """
+    sampled(fit, "pooling_lines")
+    if most < 1:
+        raise ValueError(f"most must be at least 1, not {most}")
     if not isinstance(fit, Posterior):
         raise DataError("Lines through groups need a Gaussian response with identity link; hb.predictive is for all.")
     data = required(fit.specification).data

@@ -21,7 +21,7 @@ from hierbayes.estimates import VARIANCE, Estimate, Posterior, Sampled
 from hierbayes.laplace_estimate import LaplaceEstimate
 from hierbayes.partial_pooling.shrinkage import shrinkage
 from hierbayes.side_by_side.effects import level_effects
-from hierbayes.side_by_side.maximum import beside, called
+from hierbayes.side_by_side.maximum import beside, called, sampled
 
 PROBABILITIES = (0.5, 0.95)
 """Shares of levels that the ellipses hold."""
@@ -145,6 +145,8 @@ def plane(
     ------
     DataError
         If no grouping factor has two effects, or if a factor or an effect does not exist.
+    ValueError
+        If `most` is not positive.
 
     Notes
     -----
@@ -158,6 +160,9 @@ def plane(
     >>> found.x, found.y, {name: round(r, 1) for name, r in found.correlations.items()}
     ('Intercept', 'Days', {'REML': 0.1, 'posterior': 0.0})
     """
+    sampled(fit, "plane")
+    if most < 1:
+        raise ValueError(f"most must be at least 1, not {most}")
     design, maximum = fit.design, beside(fit, maximum)
     if design.outcomes is not None:
         raise DataError(f"{design.response!r} has several linear predictors, one an outcome, and no single plane.")

@@ -27,7 +27,7 @@ from hierbayes.estimates import FIXED, RESIDUAL, VARIANCE, Estimate, Sampled, ch
 from hierbayes.laplace_estimate import LaplaceEstimate
 from hierbayes.priors import Prior, Priors
 from hierbayes.side_by_side.density import POINTS, density, window
-from hierbayes.side_by_side.maximum import beside, called
+from hierbayes.side_by_side.maximum import beside, called, sampled
 
 ROOM = 1.0
 """95% intervals of the posterior that are shown on each side of it."""
@@ -62,12 +62,18 @@ class PriorPosterior:
     densities: pd.DataFrame
 
     def _repr_html_(self) -> str:
-        shown = self.table.drop(columns="effect").rename(columns={"maximum": self.method or "maximum"})
+        shown = self._shown.rename(columns={"maximum": self.method})
         return display.document("Prior and posterior", display.table(shown))
 
+    @property
+    def _shown(self) -> pd.DataFrame:
+        """The table without what is not there."""
+        return self.table.drop(columns=["effect"] if self.method else ["effect", "maximum"])
+
     def __repr__(self) -> str:
-        shown = self.table.drop(columns="effect")
-        return "Prior and posterior\n" + shown.to_string(index=False, na_rep="", float_format=lambda v: f"{v:.4g}")
+        return "Prior and posterior\n" + self._shown.to_string(
+            index=False, na_rep="", float_format=lambda v: f"{v:.4g}"
+        )
 
 
 def prior_posterior(
@@ -106,6 +112,7 @@ def prior_posterior(
     2          sigma  HalfStudentT(nu=4, sigma=61.96)    49.51
     """
     checked(conf_level)
+    sampled(fit, "prior_posterior")
     maximum = beside(fit, maximum)
     known = {entry[0]: entry[1:] for entry in _priors(fit)}
     point = {} if maximum is None else maximum.parameter_values.to_dict()

@@ -23,6 +23,7 @@ from hierbayes.errors import DataError, suggest
 from hierbayes.estimates import FIXED, VARIANCE, Posterior, Sampled, checked
 from hierbayes.inference.profile import Profile
 from hierbayes.side_by_side.density import POINTS, density, window
+from hierbayes.side_by_side.maximum import sampled
 
 LEVEL = 0.999
 """Of the profile interval that the curves cover."""
@@ -54,24 +55,28 @@ class Profiles:
     intervals: pd.DataFrame
 
     def _repr_html_(self) -> str:
-        caption = f"{100 * self.conf_level:g}% intervals of {self.method} by profile likelihood, and of the posterior"
+        caption = (
+            f"{self.method} estimates with {100 * self.conf_level:g}% intervals by profile likelihood (ML), and the "
+            "posterior"
+        )
         table = display.table(self.intervals.drop(columns="effect"), caption)
         return display.document("Profile likelihood and posterior", table)
 
     def __repr__(self) -> str:
         shown = self.intervals.drop(columns="effect")
-        return f"Profile likelihood and posterior, {100 * self.conf_level:g}% intervals\n" + shown.to_string(
-            index=False, na_rep="", float_format=lambda v: f"{v:.4g}"
+        title = (
+            f"Profile likelihood (ML) and posterior, {100 * self.conf_level:g}% intervals; {self.method} estimates"
         )
+        return f"{title}\n" + shown.to_string(index=False, na_rep="", float_format=lambda v: f"{v:.4g}")
 
 
-def profiles(fit: Posterior, terms: Sequence[str] | None = None, conf_level: float = 0.95) -> Profiles:
+def profiles(fit: Posterior, terms: str | Sequence[str] | None = None, conf_level: float = 0.95) -> Profiles:
     """Profile likelihood over the posterior density of parameters.
 
     Parameters
     ----------
     fit : Fit
-    terms : sequence of str, optional
+    terms : str or sequence of str, optional
         Parameters by their names in `RemlFit.tidy`, such as ``["sd(Days)", "sigma"]``; by default all standard
         deviations and correlations.
     conf_level : float, default 0.95
@@ -106,11 +111,13 @@ def profiles(fit: Posterior, terms: Sequence[str] | None = None, conf_level: flo
     0  sd(Intercept)     42.00     12.20      84.06
     2          sigma     49.51     38.23      67.66
     """
+    sampled(fit, "profiles")
     if not isinstance(fit, Posterior):
         raise DataError(
             "Profiles need a Gaussian response with identity link; hb.prior_posterior is for all families."
         )
     checked(conf_level)
+    terms = [terms] if isinstance(terms, str) else terms
     draws = fit.parameter_draws()
     known = [term for _, _, term in draws.columns]
     for term in [] if terms is None else terms:

@@ -81,8 +81,9 @@ class ResidualPanel:
 
     def __repr__(self) -> str:
         residuals = self.table["residual"].dropna()
+        mean = round(residuals.mean(), 2) + 0.0  # not -0.00
         return (
-            f"{len(residuals):,} {self.kind}s: mean {residuals.mean():.2f}, sd {residuals.std():.2f}, from "
+            f"{len(residuals):,} {self.kind}s: mean {mean:.2f}, sd {residuals.std():.2f}, from "
             f"{residuals.min():.2f} to {residuals.max():.2f}; {self.outside} outside the pointwise 95% envelope"
         )
 

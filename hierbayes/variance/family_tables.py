@@ -64,7 +64,10 @@ def variance_partition(result: Result, conf_level: float = 0.95, approximation: 
     named = {name: f"variance_{name}".removesuffix("_estimate").replace("_conf", "") for name in SUMMARY}
     shared = {name: f"share_{name}".removesuffix("_estimate").replace("_conf", "") for name in SUMMARY}
     residual = made.pop("residual")
-    return made.rename(columns=named).join(shares.rename(columns=shared)).join(residual)
+    found = made.rename(columns=named).join(shares.rename(columns=shared)).join(residual)
+    if isinstance(result, LaplaceEstimate):
+        found.attrs["method"] = "ML"
+    return found
 
 
 def _table(

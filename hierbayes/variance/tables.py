@@ -205,7 +205,8 @@ def variance_partition(
         One row for the fixed effects, one a grouping factor, one for the residuals. Columns ``component``
         ("fixed", "random", "residual"), ``group`` (NaN but for a factor), ``variance``, ``variance_std_error``,
         ``variance_low``, ``variance_high``, ``share``, ``share_std_error``, ``share_low``, ``share_high``, with
-        estimates and intervals as in `icc`. Shares of one draw add up to 1.
+        estimates and intervals as in `icc`. Shares of one draw add up to 1. Of an estimate ``attrs["method"]`` says
+        whether it is REML or ML.
 
     Examples
     --------
@@ -224,7 +225,10 @@ def variance_partition(
     made = _table(partition_of, columns, result, bootstrap, conf_level)
     made = made.set_axis([*columns, "variance", "variance_std_error", "variance_low", "variance_high"], axis=1)
     shares = _table(shares_of, columns, result, bootstrap, conf_level)[SUMMARY]
-    return made.join(shares.set_axis(["share", "share_std_error", "share_low", "share_high"], axis=1))
+    found = made.join(shares.set_axis(["share", "share_std_error", "share_low", "share_high"], axis=1))
+    if isinstance(result, Estimate):
+        found.attrs["method"] = result.method
+    return found
 
 
 def bayesian_r2(fit: Posterior) -> np.ndarray:

@@ -161,8 +161,16 @@ class Card:
         ------
         DatasetError
             If they are not here and cannot be downloaded.
+        DataError
+            If the file cannot be read, or has not the columns that the card names.
         """
-        return self.source.load(self.folder)
+        data, group = self.source.load(self.folder), self.verify.group
+        if group is not None and group not in data:
+            raise DataError(
+                f"{self.name}/{CARD} [verify]: 'group' is {group!r}, which is no column of the data. "
+                f"{suggest(group, map(str, data.columns))}"
+            )
+        return data
 
     def candidate(self, formula: str | int | None = None) -> Candidate:
         """One of the models.
@@ -184,11 +192,26 @@ class Card:
         if formula is None:
             return self.models[0]
         for number, candidate in enumerate(self.models):
-            if formula in (candidate.name, candidate.formula) or (formula is not True and formula == number):
+            counted = isinstance(formula, int) and not isinstance(formula, bool) and formula == number
+            if counted or formula in (candidate.name, candidate.formula):
                 return candidate
         raise FormulaError(
             f"The card {self.name!r} has no model {formula!r}. {suggest(str(formula), [m.name for m in self.models])}"
         )
+
+    def targets(self, candidate: Candidate) -> tuple[str, ...]:
+        """What is left out to score a model: nothing without a posterior, and no group where there are none.
+
+        Parameters
+        ----------
+        candidate : Candidate
+
+        Returns
+        -------
+        tuple of {"row", "group"}
+        """
+        grouped = "|" in candidate.formula
+        return tuple(t for t in self.verify.elpd if candidate.posterior and (t == "row" or grouped))
 
     def model(self, formula: str | int | None = None) -> Model:
         """One of the models with its data.
@@ -377,7 +400,9 @@ def _verify(keys: Keys) -> Verify:
         draws=keys.number("draws", usual.draws),
         elpd=keys.texts("elpd", usual.elpd, TARGETS),
         group=keys.text("group", None),
-        tolerance=keys.get("tolerance", float, usual.tolerance),
+        tolerance=keys.real("tolerance", usual.tolerance),
     )
+    if found.tolerance <= 0.0:
+        raise DataError(f"{keys.where}: 'tolerance' is {found.tolerance!r}; it should be positive.")
     keys.finish()
     return found

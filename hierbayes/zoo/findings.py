@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from hierbayes.errors import HierbayesError, HierbayesWarning
+from hierbayes.errors import HierbayesError, HierbayesWarning, IncompleteWarning
 from hierbayes.estimates import TIDY
 
 from .cards import Card
@@ -65,6 +65,32 @@ def of_maximum(fit: RemlFit | LaplaceFit) -> dict[str, Any]:
         "singular": bool(fit.singular),
         "estimates": _records(rows),
     }
+
+
+def sampled(model: Model, draws: int, seed: int) -> Fit | FamilyFit:
+    """Draw the whole posterior, and no part of it: half a run is nothing to compare with.
+
+    Parameters
+    ----------
+    model : Model
+    draws, seed : int
+
+    Returns
+    -------
+    Fit or FamilyFit
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If Ctrl-C stopped the sampler.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", HierbayesWarning)
+        warnings.simplefilter("error", IncompleteWarning)
+        try:
+            return model.fit(draws=draws, tune=1000, seed=seed, progress=False)
+        except IncompleteWarning:
+            raise KeyboardInterrupt from None
 
 
 def of_posterior(fit: Fit | FamilyFit) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -11,7 +12,9 @@ KINDS = {
     str: "a text",
     bool: "true or false",
     int: "a whole number",
-    float: "a number with a decimal point",
+    int | float: "a number",
+    int | float | None: "a number or null",
+    str | None: "a text or null",
     list: "a list",
     Mapping: "a table",
 }
@@ -32,7 +35,7 @@ class Keys:
         self.where, self.given = where, values
         self.taken: set[str] = set()
 
-    def get(self, key: str, kind: type, *usual: Any) -> Any:
+    def get(self, key: str, kind: Any, *usual: Any) -> Any:
         """A value of a kind, or the usual one if there is one and the key is absent."""
         self.taken.add(key)
         if key not in self.given:
@@ -68,6 +71,13 @@ class Keys:
         if value < 1:
             raise DataError(f"{self.where}: {key!r} is {value!r}; it should be a positive whole number.")
         return int(value)
+
+    def real(self, key: str, *usual: float) -> float:
+        """A number that is finite."""
+        value = self.get(key, int | float, *usual)
+        if not math.isfinite(value):
+            raise DataError(f"{self.where}: {key!r} is {value!r}; it should be finite.")
+        return float(value)
 
     def table(self, key: str, *usual: Mapping[str, Any]) -> Keys:
         """A table."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import json
 import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -25,9 +26,10 @@ from hierbayes.output import write_whole
 from hierbayes.progress import bar
 
 from .cards import Candidate, Card
-from .expected import EXPECTED, checked_before
-from .findings import maximum, of_maximum, of_posterior, of_quadrature, scores
+from .expected import EXPECTED, recorded_before
+from .findings import maximum, of_maximum, of_posterior, of_quadrature, sampled, scores
 from .shelf import card as find
+from .verification import agree
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,17 +37,16 @@ if TYPE_CHECKING:
     from hierbayes.model import Model
     from hierbayes.results import FamilyFit, Fit
 
-Checked = dict[tuple[str, str], list[str]]
-"""How figures were checked, by model and block."""
 RUNS = 10
-"""Runs that tell how much a score varies."""
+"""Runs that tell how much a score varies; fewer do not tell."""
 PACKAGES = ("hierbayes", "pymc", "bambi", "arviz", "nutpie", "numba", "numpy", "scipy", "pandas")
 
 
 def record(name: str, seed: int = 1, runs: int = RUNS, progress: bool | None = None) -> Path:
     """Fit the models of a card at length and write what they give to ``expected.json``.
 
-    What the file says about how its figures were checked is kept; everything else is new.
+    What the file says about how its figures were checked is kept where the new figures agree with the old ones, as
+    `verify` has it; everything else is new.
 
     Parameters
     ----------
@@ -69,16 +70,18 @@ def record(name: str, seed: int = 1, runs: int = RUNS, progress: bool | None = N
     OutputError
         If the file cannot be written, as in a zipped package.
     ValueError
-        For fewer than two runs.
+        For fewer than 10 runs of a card that leaves something out.
+    KeyboardInterrupt
+        After Ctrl-C; the file stays as it was.
     """
-    if runs < 2:
-        raise ValueError(f"runs must be at least 2, not {runs!r}")
     card = find(name)
-    data, before = card.data(), checked_before(card.folder)
+    if runs < (least := RUNS if card.verify.elpd else 1):
+        raise ValueError(f"runs must be at least {least}, not {runs!r}")
+    data, before = card.data(), recorded_before(card.folder)
     models = {}
     with bar(f"fits of {card.name}", len(card.models), progress) as advance:
         for candidate in card.models:
-            models[candidate.name] = _recorded(card, candidate, data, seed, runs, before)
+            models[candidate.name] = _recorded(card, candidate, data, seed, runs, before.get(candidate.name))
             advance(1)
     values = {
         "recorded": datetime.date.today().isoformat(),
@@ -95,7 +98,7 @@ def _recorded(
     data: pd.DataFrame,
     seed: int,
     runs: int,
-    before: Checked,
+    before: Any,
 ) -> dict[str, Any]:
     """All blocks of one model."""
     blocks: dict[str, dict[str, Any]] = {}
@@ -106,14 +109,17 @@ def _recorded(
             blocks["maximum"] = of_maximum(found)
         if candidate.posterior:
             exact, draws = _quadrature(model), card.verify.draws
-            if exact is None or card.verify.elpd:
-                fit = model.fit(draws=draws * runs, tune=1000, seed=seed, progress=False)
+            targets = card.targets(candidate)
+            if exact is None or targets:
+                fit = sampled(model, draws * runs, seed)
             blocks["posterior"] = of_posterior(fit) if exact is None else exact
-            if card.verify.elpd:
+            if targets:
                 found_scores = [scores(part, card) for part in _cut(fit, draws, runs)]
                 blocks["elpd"] = {"draws": draws, "runs": runs, "scores": _spread(found_scores)}
     for block, values in blocks.items():
-        values["checked"] = before.get((candidate.name, block), [])
+        old = before.get(block) if isinstance(before, Mapping) else None
+        same = isinstance(old, dict) and agree(block, old, values, card.verify.tolerance)
+        values["checked"] = old.get("checked", []) if isinstance(old, dict) and same else []
     return {"formula": candidate.formula} | blocks
 
 

@@ -34,9 +34,11 @@ def shelf() -> Traversable:
     True
     """
     package = files("hierbayes")
-    for place in (package.joinpath(SHELF), Path(str(package)).parent / SHELF):
-        if place.is_dir():
-            return place
+    checkout = Path(str(package)).parent
+    if (inside := package.joinpath(SHELF)).is_dir():
+        return inside
+    if checkout.joinpath("pyproject.toml").is_file() and (beside := checkout / SHELF).is_dir():
+        return beside
     raise DatasetError("This installation of hierbayes has no model zoo; install it again.")
 
 
@@ -80,6 +82,8 @@ def card(name: str) -> Card:
     >>> hb.zoo.card("dyestuff2").title
     'Six batches that vary too little: a variance of zero'
     """
+    if not isinstance(name, str | Path):
+        raise DatasetError(f"The name of a model of the zoo is a text, not {name!r}; hb.zoo.list() has all of them.")
     known = names()
     if str(name) in known:
         return read_card(shelf().joinpath(str(name)))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.resources import as_file
 from importlib.resources.abc import Traversable
-from io import BytesIO
 from typing import TYPE_CHECKING
 
 from hierbayes.datasets import load_data
 from hierbayes.datasets.download import FOLDER_VARIABLE, at_hand, local_folder
 from hierbayes.datasets.registry import REGISTRY
+from hierbayes.datasets.sources import read_table
 from hierbayes.errors import DataError, DatasetError, suggest
 
 from .keys import Keys
@@ -72,19 +73,26 @@ class Source:
         ------
         DatasetError
             If they are not here and cannot be downloaded.
+        DataError
+            If the file cannot be read, or has not the columns that are labels.
         """
         if not self.file:
             return load_data(self.name)
-        import pandas as pd
-
         path = self._file(folder)
         if path is None:
             raise DatasetError(
                 f"The file {self.name} is not here: {self.obtain or 'put it somewhere'}, and let the environment "
                 f"variable {FOLDER_VARIABLE} name its folder."
             )
-        packed = "gzip" if self.name.endswith(".gz") else None
-        return pd.read_csv(BytesIO(path.read_bytes()), dtype=dict.fromkeys(self.text, "str"), compression=packed)
+        with as_file(path) as file:
+            data = read_table(file, dtype=dict.fromkeys(self.text, "str"))
+        for column in self.text:
+            if column not in data:
+                raise DataError(
+                    f"{folder.name}/card.toml [data]: 'text' has {column!r}, which is no column of {self.name}. "
+                    f"{suggest(column, map(str, data.columns))}"
+                )
+        return data
 
     def _file(self, folder: Traversable) -> Traversable | None:
         for place in (folder, local_folder()):

@@ -13,8 +13,9 @@ error were 15% too small, as those of short runs can be, a correct package would
 verifications of the whole zoo. Still a mean that is a fifth of a posterior standard deviation off is found.
 
 The Monte Carlo error of an elpd was measured, as the standard deviation s of k runs of the same length. Then
-(found - expected) / (s √(1 + 1/k)) has Student's t distribution with k - 1 degrees of freedom, and its limit has the
-same probability; it is never less than `LEAST`.
+(found - expected) / (s √(1 + 1/k)) has Student's t distribution with k - 1 degrees of freedom. Few scores vary
+at all, so their limit may have a probability of `TAIL` on each side; it is never less than `LEAST` and never more
+than `MOST`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ from hierbayes.progress import bar
 
 from .cards import Candidate, Card
 from .expected import read_expected
-from .findings import LABELS, maximum, of_maximum, of_posterior, scores
+from .findings import LABELS, maximum, of_maximum, of_posterior, sampled, scores
 from .shelf import card as find
 from .shelf import names as all_names
 
@@ -49,6 +50,12 @@ ERROR = 1e-3
 LEAST = 0.25
 """Of a score, however little the recorded runs varied: importance sampling errs now and then by much more than it
 usually does, and a quarter is far below the standard error of any score."""
+MOST = 2.0
+"""Of a score, however much the recorded runs varied: about what one parameter more may cost."""
+TAIL = 1e-5
+"""Probability that a correct score is so far above, or so far below, what is expected."""
+EXACT = 1e-4
+"""Of posterior means and standard deviations that have no Monte Carlo error, in posterior standard deviations."""
 COLUMNS = ["model", "formula", "quantity", "expected", "found", "difference", "tolerance", "z", "ok"]
 POSTERIORS = ("all", "main", "none")
 
@@ -73,7 +80,7 @@ class Verification:
     @property
     def ok(self) -> bool:
         """Whether everything is as expected."""
-        return bool(self.table["ok"].all())
+        return bool(len(self.table) and self.table["ok"].all())
 
     @property
     def failures(self) -> pd.DataFrame:
@@ -102,7 +109,7 @@ class Verification:
         cards, n = self.table["model"].nunique(), len(self.table)
         wrong = f"{len(self.failures)} of {n:,} figures" if len(self.failures) else f"all {n:,} figures"
         verdict = "are not as expected" if len(self.failures) else "are as expected"
-        skipped = f" Not here, because they need a download: {', '.join(self.skipped)}." if self.skipped else ""
+        skipped = f" Left out: {', '.join(self.skipped)}, whose data are not here." if self.skipped else ""
         of = self.table["model"].iloc[0] if cards == 1 else f"{cards} cards of the zoo"
         return f"{wrong[0].upper()}{wrong[1:]} of {of} {verdict}.{skipped}"
 
@@ -149,7 +156,9 @@ def verify(
     DataError
         If a card or its `expected.json` is not as it should be.
     ValueError
-        For another `posterior`.
+        For another `posterior`, or an empty list of names.
+    KeyboardInterrupt
+        After Ctrl-C: half a posterior is not compared.
 
     Examples
     --------
@@ -165,7 +174,9 @@ def verify(
     """
     if posterior not in POSTERIORS:
         raise ValueError(f"posterior must be one of {', '.join(map(repr, POSTERIORS))}, not {posterior!r}")
-    wanted = all_names() if names is None else [names] if isinstance(names, str) else list(names)
+    wanted = all_names() if names is None else [names] if isinstance(names, str) else list(dict.fromkeys(names))
+    if not wanted:
+        raise ValueError("names is empty; name at least one card, or pass None for the whole zoo")
     cards = [find(name) for name in wanted]
     here = [card for card in cards if names is not None or card.at_hand]
     rows: list[tuple] = []
@@ -188,31 +199,33 @@ def _compared(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", HierbayesWarning)
         model = candidate.model(data)
+        best = maximum(model, candidate.nagq)
         if "maximum" in expected:
-            fit = maximum(model, candidate.nagq)
-            found = of_maximum(fit) if fit is not None else {"rows": np.nan, "singular": np.nan, "criterion": np.nan}
+            found = of_maximum(best) if best is not None else NO_MAXIMUM
             yield from _maximum(expected["maximum"], found, card.verify.tolerance)
+        elif best is not None:
+            yield _row("criterion", np.nan, best.criterion, CRITERION)
         if seed is None or "posterior" not in expected:
             return
-        draws = card.verify.draws
-        sampled = model.fit(draws=draws, tune=1000, seed=seed, progress=False)
-        yield from _posterior(expected["posterior"], of_posterior(sampled))
+        fit = sampled(model, card.verify.draws, seed)
+        yield from _posterior(expected["posterior"], of_posterior(fit))
         if "elpd" in expected:
-            wanted = replace(card, verify=replace(card.verify, elpd=tuple(expected["elpd"]["scores"])))
-            yield from _scores(expected["elpd"], scores(sampled, wanted))
+            yield from _scores(expected["elpd"], scores(fit, card))
 
 
 def _maximum(expected: dict[str, Any], found: dict[str, Any], tolerance: float) -> Iterator[tuple]:
     yield _row("rows", expected["rows"], found["rows"], 0.0)
     yield _row("singular", expected["singular"], found["singular"], 0.0)
     yield _row("criterion", expected["criterion"], found["criterion"], CRITERION)
+    yield _row(f"method: {expected['method']}", 1.0, expected["method"] == found["method"], 0.0)
     scale = _residual(expected["estimates"])
     for label, one, other in _pairs(expected["estimates"], found.get("estimates", [])):
         error = one["std_error"]
         if error is None:  # on the boundary the likelihood has no curvature
             error = 1.0 if label.startswith("corr(") else scale
         yield _row(label, one["estimate"], other.get("estimate"), tolerance * error)
-        if one["std_error"] is not None:
+        if one["std_error"] is not None or other.get("std_error") is not None:
+            error = _number(one["std_error"])
             yield _row(f"error of {label}", error, other.get("std_error"), ERROR * error)
 
 
@@ -220,22 +233,71 @@ def _posterior(expected: dict[str, Any], found: dict[str, Any]) -> Iterator[tupl
     for label, one, other in _pairs(expected["estimates"], found["estimates"]):
         for kind in ("mean", "sd"):
             error = math.hypot(_number(other.get(f"mcse_{kind}")), one[f"mcse_{kind}"])
+            error = max(error, EXACT * one["sd"] / LIMIT)
             yield _row(f"{kind} of {label}", one[kind], other.get(kind), LIMIT * error, error)
 
 
 def _scores(expected: dict[str, Any], found: dict[str, float]) -> Iterator[tuple]:
     runs = expected["runs"]
-    limit = float(stats.t.isf(stats.norm.sf(LIMIT), runs - 1))
     for target, one in expected["scores"].items():
-        error = max(one["sd"] * math.sqrt(1.0 + 1.0 / runs), LEAST / limit)
-        yield _row(f"elpd of a new {target}", one["elpd"], found.get(target), limit * error, error)
+        error = one["sd"] * math.sqrt(1.0 + 1.0 / runs)
+        yield _row(f"elpd of a new {target}", one["elpd"], found.get(target), score_limit(one["sd"], runs), error)
+
+
+def score_limit(sd: float, runs: int) -> float:
+    """How far a score may be from the mean of several runs.
+
+    Parameters
+    ----------
+    sd : float
+        Of the runs.
+    runs : int
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    >>> [round(score_limit(sd, 10), 2) for sd in (0.0, 0.1, 0.5)]
+    [0.25, 0.85, 2.0]
+    """
+    return min(MOST, max(LEAST, float(stats.t.isf(TAIL, runs - 1)) * sd * math.sqrt(1.0 + 1.0 / runs)))
+
+
+def agree(block: str, expected: dict[str, Any], found: dict[str, Any], tolerance: float) -> bool:
+    """Whether two recordings of a block say the same.
+
+    Parameters
+    ----------
+    block : {"maximum", "posterior", "elpd"}
+    expected, found : dict
+        As in ``expected.json``.
+    tolerance : float
+        Of the estimates of a maximum, in their standard errors.
+
+    Returns
+    -------
+    bool
+        False, too, if the expected one is not as it should be.
+    """
+    try:
+        if block == "maximum":
+            rows = list(_maximum(expected, found, tolerance))
+        elif block == "posterior":
+            rows = list(_posterior(expected, found))
+        else:
+            rows = list(_scores(expected, {target: one["elpd"] for target, one in found["scores"].items()}))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return False
+    return all(row[-1] for row in rows)
 
 
 def _row(quantity: str, expected: float, found: float | None, tolerance: float, error: float = np.nan) -> tuple:
     expected, found = float(expected), _number(found)
     difference = found - expected
     ok = bool(abs(difference) <= tolerance)
-    return quantity, expected, found, difference, tolerance, difference / error, ok
+    return quantity, expected, found, difference, tolerance, difference / (error or np.nan), ok
 
 
 def _number(value: float | None) -> float:
@@ -253,6 +315,7 @@ def _pairs(expected: list[dict], found: list[dict]) -> Iterator[tuple[str, dict,
         yield label, theirs.get(key, blank), ours.get(key, {})
 
 
+NO_MAXIMUM = {"method": "none"} | dict.fromkeys(("rows", "singular", "criterion"), np.nan)
 NO_ERROR = {"mcse_mean": 0.0, "mcse_sd": 0.0}
 
 

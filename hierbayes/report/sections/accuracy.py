@@ -27,7 +27,6 @@ def accuracy_section(candidate: Candidate, scores: Scores) -> dict[str, Any] | N
         "table": grid(columns, rows, numeric=(1, 2, 3, 4, 5)) if rows else None,
         "notes": notes,
         "skipped": list(scores.skipped.values()),
-        "high": [too_many(key, scores) for key in scores.high],
-        "remedy": remedy(scores),
+        "high": [f"{too_many(key, scores)} {remedy(key, scores)}" for key in scores.high],
         "key": candidate.key,
     }

@@ -12,12 +12,14 @@ from hierbayes.plots.elpd import CLEAR, SMALL, verdict
 from ..candidates import Candidate
 from ..coefficients import Finding
 from ..comparison import Comparison
-from ..numbers import DASH, count, p_text, places, show, typeset
+from ..estimates import FIXED, SD, SIGMA, Estimate
+from ..numbers import DASH, count, joined, p_text, places, show, typeset
 from ..scores import Scores, to_predict
 from .checks import checks_section
 from .convergence import convergence_section
 from .estimates import estimates_section
 from .grid import grid
+from .predictors import references
 from .priors import priors_section
 
 
@@ -54,7 +56,7 @@ def _formulas(candidates: Sequence[Candidate]) -> dict[str, Any]:
         rows.append(
             (
                 candidate.label,
-                ", ".join([design.formula, *more]),
+                ", ".join([candidate.described, *more]),
                 count(design.X.shape[1]),
                 trouble if candidate.maximum is not None else DASH,
                 converged,
@@ -72,14 +74,14 @@ def _scored(key: str, table: pd.DataFrame, remarks: list[str]) -> dict[str, Any]
     rows = []
     for k, (name, row) in enumerate(table.iterrows()):
         difference = float(row["elpd_diff"])
-        said = "best" if k == 0 else verdict(difference, float(row["dse"]))
+        said = "best" if k == 0 else verdict(difference, float(row["dse"]), table.attrs.get("items"))
         away = [DASH, DASH] if k == 0 else [show(difference, digits), show(float(row["dse"]), digits)]
         numbers = [show(float(row["elpd"]), digits), show(float(row["se"]), digits), show(float(row["weight"]), 2)]
-        rows.append((str(name), *away, *numbers, said))
-    columns = ["Model", "Difference", "Its standard error", "elpd", "Standard error", "Weight", "Verdict"]
+        rows.append((str(name), said, *away, *numbers))
+    columns = ["Model", "Verdict", "Difference", "Its standard error", "elpd", "Standard error", "Weight"]
     return {
         "title": to_predict(key),
-        "table": grid(columns, rows, numeric=(1, 2, 3, 4, 5)),
+        "table": grid(columns, rows, numeric=(2, 3, 4, 5, 6)),
         "remarks": [typeset(remark) for remark in remarks],
     }
 
@@ -116,15 +118,16 @@ def _tests(table: pd.DataFrame) -> dict[str, Any] | None:
 
 def _estimates(candidates: Sequence[Candidate]) -> dict[str, Any]:
     """Posterior means with standard deviations, and the maxima, of all parameters of all candidates."""
-    labels = dict.fromkeys((row.kind, row.label) for candidate in candidates for row in candidate.rows)
-    order = sorted(labels, key=lambda item: (item[0] != "fixed", item[0] == "sigma"))
-    known = [{(row.kind, row.label): row for row in candidate.rows} for candidate in candidates]
+    known = [_by_meaning(candidate) for candidate in candidates]
+    keys = dict.fromkeys(key for found in known for key in found)
+    order = sorted(keys, key=lambda key: (key[0] != FIXED, key[0] == SIGMA))
+    several = len({group for _, group, _, _ in order if group}) > 1
     columns, rows = ["Parameter"], []
     for candidate in candidates:
         columns += [f"{candidate.label}: {candidate.short}"] if candidate.maximum is not None else []
         columns.append(f"{candidate.label}: posterior")
     for key in order:
-        cells = [key[1]]
+        cells = [_name(key, several, order)]
         for candidate, found in zip(candidates, known, strict=True):
             row = found.get(key)
             sides = ([] if candidate.maximum is None else ["maximum"]) + ["posterior"]
@@ -133,6 +136,29 @@ def _estimates(candidates: Sequence[Candidate]) -> dict[str, Any]:
                 cells.append(DASH if row is None or value is None else _with_error(row, value))
         rows.append(cells)
     return grid(columns, rows)
+
+
+def _by_meaning(candidate: Candidate) -> dict[tuple[str, str, str, str], Estimate]:
+    """Rows by kind, grouping factor, effect, and the reference levels that a coefficient is a difference to."""
+    known = references(candidate.design, candidate.model.data)
+    made = {}
+    for row in candidate.rows:
+        against = ""
+        if row.kind == FIXED and "[" in row.effect:
+            parts = {name: level for name, level in known.items() if f"{name}[" in row.effect}
+            against = joined([f"{name} {level}" for name, level in parts.items()]) or "itself"
+        made[row.kind, row.group, row.effect, against] = row
+    return made
+
+
+def _name(key: tuple[str, str, str, str], several: bool, order: Sequence[tuple[str, str, str, str]]) -> str:
+    """A parameter in the table of all candidates; what it is a difference to where candidates do not agree on it."""
+    kind, group, effect, against = key
+    text = f"sd({effect})" if kind == SD else effect
+    text += f" of {group}" if group and several else ""
+    if sum(other[:3] == key[:3] for other in order) > 1:
+        text += " (by itself)" if against == "itself" else f" (against {against})"
+    return text
 
 
 def _with_error(row: Any, side: Any) -> str:

@@ -70,8 +70,8 @@ def _model(candidate: Candidate, citations: Citations) -> str:
         text += " Rows had precision weights."
     if design.n_dropped:
         text += (
-            f" {count(design.n_dropped)} further rows with missing values in {joined(list(design.dropped_columns))} "
-            "were left out."
+            f" {count(design.n_dropped)} further row{'s' if design.n_dropped > 1 else ''} with missing values in "
+            f"{joined(list(design.dropped_columns))} {'were' if design.n_dropped > 1 else 'was'} left out."
         )
     return text
 
@@ -91,9 +91,9 @@ def _effects(labels: Sequence[str]) -> str:
 def _further(candidates: Sequence[Candidate]) -> list[str]:
     if len(candidates) == 1:
         return []
-    listed = joined([f"{candidate.design.formula} ({candidate.label})" for candidate in candidates[1:]])
+    listed = joined([f"{candidate.described} ({candidate.label})" for candidate in candidates[1:]])
     return [
-        f"This model ({candidates[0].design.formula}, {candidates[0].label}) was compared with {listed}, fitted to "
+        f"This model ({candidates[0].described}, {candidates[0].label}) was compared with {listed}, fitted to "
         "the same rows in the same way."
     ]
 
@@ -106,11 +106,21 @@ def _maximum(candidate: Candidate, citations: Citations) -> list[str]:
         return [
             f"Parameters were estimated by restricted maximum likelihood (REML; {citations.short('reml')}), with "
             f"tests and intervals of the fixed effects by Satterthwaite’s degrees of freedom "
-            f"({citations.short('satterthwaite')})."
+            f"({citations.short('satterthwaite')}).",
+            *_tests(candidate, citations),
         ]
     key = "laplace" if "laplace" in _keys(citations) else "quadrature"
     how = method.name.removeprefix("ML (").removesuffix(")")
     return [f"Parameters were estimated by maximum likelihood ({how} approximation; {citations.short(key)})."]
+
+
+def _tests(candidate: Candidate, citations: Citations) -> list[str]:
+    if candidate.random_effect_tests is None:
+        return []
+    return [
+        "Random effects were tested by restricted likelihood ratios against the model without them, with a variance "
+        f"of zero on the boundary ({citations.short('boundary', 'variance_test')})."
+    ]
 
 
 def _posterior(candidate: Candidate, citations: Citations) -> str:
@@ -132,10 +142,12 @@ def _posterior(candidate: Candidate, citations: Citations) -> str:
 
 def _priors(candidate: Candidate, priors: dict[str, Any], citations: Citations) -> str:
     listed = joined([f"{row['label']} ~ {row['prior']}" for row in priors["rows"]])
-    origin = "given by us" if all(row["origin"] == "given" for row in priors["rows"]) else "weakly informative"
-    if any(row["origin"] == "given" for row in priors["rows"]) and origin != "given by us":
-        origin = "partly given by us, otherwise weakly informative"
-    text = f"Priors were {origin} ({citations.short('bambi')}): {listed}."
+    automatic = f"the automatic ones of Bambi ({citations.short('bambi')})"
+    given = [row["origin"] == "given" for row in priors["rows"]]
+    origin = "given by us" if all(given) else automatic
+    if any(given) and not all(given):
+        origin = f"partly given by us, otherwise {automatic}"
+    text = f"Priors were {origin}: {listed}."
     if "lkj" in _keys(citations):
         text += f" LKJ is the distribution of correlation matrices of {citations.short('lkj')}."
     return text
