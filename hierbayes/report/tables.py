@@ -42,7 +42,7 @@ def tables_of(
     found["posterior_tidy"] = candidate.tidy
     found["posterior_summary"] = fit.summary().rename_axis("parameter").reset_index()
     found["convergence"] = fit.convergence.table.rename_axis("parameter").reset_index()
-    if candidate.reasons is not None:
+    if candidate.reasons is not None and candidate.design.family.exact:
         found["disagreements"] = candidate.disagreements
     found["checks"] = checks_table(candidate)
     found["scores"] = scores.table
