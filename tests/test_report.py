@@ -22,9 +22,10 @@ from hierbayes.citations.source import known_data
 from hierbayes.cli import app
 from hierbayes.errors import ConvergenceWarning, HierbayesWarning, OutputError, SingularFit
 from hierbayes.report import provenance, sections
+from hierbayes.report.agreement import agreement
 from hierbayes.report.coefficients import in_words
 from hierbayes.report.estimates import Estimate, Side, side_by_side
-from hierbayes.report.findings import _agreement, _series
+from hierbayes.report.findings import _series
 from hierbayes.report.rows import row_facts
 from hierbayes.report.symbols import equations
 
@@ -194,13 +195,13 @@ def test_coefficients_in_words(formula, label, value, claim):
 
 def test_agreement_in_words():
     sigma = estimate("sigma", 5, kind="sigma")
-    assert _agreement([estimate("x", 3, 3.4), sigma]).claim == "REML and the posterior agree."
-    skewed = _agreement([estimate("sd(x)", 1, 2, "sd"), sigma])
+    assert agreement([estimate("x", 3, 3.4), sigma]).claim == "REML and the posterior agree."
+    skewed = agreement([estimate("sd(x)", 1, 2, "sd"), sigma])
     assert skewed.claim == "REML and the posterior differ on sd(x)."
     assert "skewed posterior" in skewed.evidence
-    moved = _agreement([estimate("x", 1, 2), sigma])
+    moved = agreement([estimate("x", 1, 2), sigma])
     assert "see which priors" in moved.evidence
-    many = _agreement([estimate(f"x{k}", 0, k) for k in range(8)])
+    many = agreement([estimate(f"x{k}", 0, k) for k in range(8)])
     assert many.claim == "REML and the posterior differ on 7 of 8 parameters."
     assert re.findall(r"x\d", many.evidence) == ["x7", "x6", "x5", "x4"]
 

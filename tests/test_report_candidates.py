@@ -17,10 +17,12 @@ from fixtures_report import Page, sections_page, study
 import hierbayes as hb
 from hierbayes.errors import DataError, HierbayesWarning
 from hierbayes.report import effort
+from hierbayes.report.agreement import agreement
 from hierbayes.report.candidates import Candidate, read_fits, read_models
 from hierbayes.report.comparison import Comparison
 from hierbayes.report.estimates import Estimate, Side
-from hierbayes.report.findings import _agreement, doubts, preferences, problems
+from hierbayes.report.preferences import preferences
+from hierbayes.report.problems import doubts, problems
 from hierbayes.report.random_effects import effect_of, p_values_of
 from hierbayes.report.scores import Scores, scores_of
 
@@ -208,14 +210,14 @@ def row(label, reml, mean, kind="sd"):
 def test_a_disagreement_has_its_reason():
     rows = [row("sd(x)", 1.0, 2.0), row("sd(z)", 0.0, 1.0), row("sigma", 5.0, 5.0, "sigma")]
     boundary = "boundary: for REML some combination of the effects of 'g' has no variance"
-    said = _agreement(rows, ["prior: with it in the likelihood REML would move by -0.80 sd", boundary, ""])
+    said = agreement(rows, ["prior: with it in the likelihood REML would move by -0.80 sd", boundary, ""])
     assert said.claim == "REML and the posterior differ on sd(x) and sd(z)."
     assert "REML would move by −0.80 sd" in said.evidence
     assert "Prior: it moves" in said.evidence
     assert "Boundary: the likelihood peaks" in said.evidence
     assert "Skewness" not in said.evidence
     lost = replace(rows[0], maximum=Side(np.nan, np.nan, np.nan, np.nan))
-    assert "sd(x) (no estimate by REML, posterior mean" in _agreement([lost, rows[2]], [boundary, ""]).evidence
+    assert "sd(x) (no estimate by REML, posterior mean" in agreement([lost, rows[2]], [boundary, ""]).evidence
 
 
 def test_an_interrupted_fit_is_said_first():

@@ -25,10 +25,11 @@ from hierbayes.errors import HierbayesError, HierbayesWarning, SingularFit
 from hierbayes.plots import estimates_figure, shrinkage_figure
 from hierbayes.report import provenance, sections
 from hierbayes.report.coefficients import in_words
+from hierbayes.report.differences import differences
 from hierbayes.report.estimates import Estimate, Side, side_by_side
-from hierbayes.report.findings import _groups, problems
 from hierbayes.report.method import laplace
 from hierbayes.report.numbers import brief
+from hierbayes.report.problems import problems
 from hierbayes.report.symbols import equations
 
 ROUNDED = 1.1e-3
@@ -352,7 +353,7 @@ def test_a_fit_is_no_model(tmp_path):
 def test_deviations_of_levels_as_ratios():
     made = study("cbpp")
     rows = side_by_side(made.ml.tidy(), made.fit.tidy(), "ML")
-    (said,) = _groups(made.ml, made.fit, rows, made.model.data, "95%", {})
+    (said,) = differences(made.ml, made.fit, rows, "95%", {})
     sd = made.ml.tidy()["estimate"].iloc[-1]
     assert said.claim == (
         f"The standard deviation of intercepts between the levels of herd is estimated at {sd:.3f} on the log-odds "
@@ -383,7 +384,7 @@ def test_a_singular_maximum_is_said_first():
     assert said.claim == "The ML fit is singular."
     assert said.evidence.startswith("By ML, sd(Intercept) is 0, the end of its range")
     assert "the conditional modes take the boundary as known" in said.evidence
-    (group,) = _groups(ml, fit, rows, model.data, "95%", {})
+    (group,) = differences(ml, fit, rows, "95%", {})
     assert group.claim == "The data do not settle whether intercepts differ between the levels of g."
     section = sections.estimates_section(rows, ml, model.design, laplace())
     assert (section["singular"], section["undefined"]) == (True, False)

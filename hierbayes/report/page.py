@@ -20,10 +20,13 @@ from hierbayes.side_by_side.effects import level_effects
 from . import figures, forms, sections
 from .answers import answers
 from .candidates import Candidate, check_comparable, read_fits, read_models
+from .coefficients import Finding
 from .comparison import Comparison, comparison_of
-from .findings import Finding, doubts, findings, gravest_first, preferences, problems
+from .findings import findings
 from .method import maximum
 from .numbers import joined
+from .preferences import preferences
+from .problems import doubts, gravest_first, problems
 from .random_effects import p_values_of
 from .scale import response_of
 from .scores import Scores, scores_of
