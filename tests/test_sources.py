@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 from hierbayes.datasets.sources import File, find_data, read_table
-from hierbayes.errors import DataError
+from hierbayes.errors import DataError, HierbayesWarning
 
 
 @pytest.fixture(autouse=True)
@@ -139,3 +140,22 @@ def test_what_cannot_be_read(make, reason):
 def test_separators_that_are_none(separator, decimal, reason):
     with pytest.raises(DataError, match=reason):
         read_table(File("x.csv", separator, decimal))
+
+
+@pytest.mark.parametrize(
+    ("y", "hint"),
+    [
+        (["1,23", "4", "-5,6e3"], "if these are numbers with a decimal comma, say --decimal ','"),
+        ([*map(str, range(19)), "?"], "'?' in data row 20; the other 19 values are numbers"),
+    ],
+)
+def test_numbers_that_are_text_are_named(y, hint):
+    pd.DataFrame({"y": y, "g": "a"}).to_csv("odd.csv", index=False, sep=";")
+    with pytest.warns(HierbayesWarning, match=re.escape(hint)):
+        assert read_table(File("odd.csv", separator=";"))["y"].tolist() == y
+
+
+def test_labels_are_left_alone():
+    data = pd.DataFrame({"y": [1.0, 2.0, 3.0], "g": ["a", "b", "7"], "pair": ["1,2", "1,x", "3"]})
+    data.to_csv("fine.csv", index=False)
+    assert read_table(File("fine.csv")).shape == (3, 3)

@@ -15,12 +15,14 @@ from typing import Any
 
 import pandas as pd
 
-from ..errors import DataError, DatasetError, suggest
+from ..errors import DataError, DatasetError, HierbayesWarning, suggest
 from . import load_data
 from .registry import REGISTRY
 
 SNIFF = 8192
 """Bytes in which a zero byte says that this is no text."""
+FEW = 0.1
+"""A column of text in which fewer values than this share are no numbers was probably meant to be numbers."""
 COMPRESSED = {".gz", ".bz2", ".zip", ".xz", ".zst"}
 FORMATS = {b"PAR1": "Parquet", b"ARROW1": "Feather", b"FEA1": "Feather"}
 """First bytes of binary tables; Feather's second version is Arrow's file format."""
@@ -243,7 +245,9 @@ def _read_text(file: File, start: bytes, content: Any, called: str, dtype: Mappi
         how |= {"decimal": file.decimal, "low_memory": False, "dtype": dict(dtype or {})}
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            return pd.read_csv(content, index_col=False, **how)  # else a value too many would shift all columns
+            data = pd.read_csv(content, index_col=False, **how)  # else a value too many would shift all columns
+        _doubt(data.drop(columns=list(dtype or {}), errors="ignore"), file, called)
+        return data
     except pd.errors.ParserWarning:
         if len(names) == 1:
             raise DataError(_one_column(pd.DataFrame(columns=names), called, file)) from None
@@ -264,6 +268,27 @@ def _read_text(file: File, start: bytes, content: Any, called: str, dtype: Mappi
         raise DataError(
             f"{called} is not a CSV file with as many values as columns in every line: {reason}."
         ) from error
+
+
+def _doubt(data: pd.DataFrame, file: File, called: str) -> None:
+    """Say which columns are text only for a decimal comma, or for a few values among numbers."""
+    for name, values in data.select_dtypes(exclude=["number", "bool"]).items():
+        known = values.dropna().astype(str)
+        wrong = known[pd.to_numeric(known, errors="coerce").isna()]
+        if wrong.empty:
+            continue
+        if file.decimal == "." and known.str.fullmatch(r"\s*[-+]?\d+(,\d+)?([eE][-+]?\d+)?\s*").all():
+            remedy = "if these are numbers with a decimal comma, say --decimal ','"
+        elif len(wrong) < FEW * len(known):
+            remedy = f"the other {len(known) - len(wrong)} values are numbers"
+        else:
+            continue
+        warnings.warn(
+            f"Column {name!r} of {called} is text, for {wrong.iloc[0]!r} in data row {int(str(wrong.index[0])) + 1}; "
+            f"{remedy}.",
+            HierbayesWarning,
+            stacklevel=4,
+        )
 
 
 def _check_names(names: pd.Series | pd.Index, called: str) -> None:
