@@ -43,7 +43,7 @@ def test_report_of_a_csv_with_a_formula_and_an_output():
     assert out == "wrote new/folder/x.html\n"
     text = Path("new/folder/x.html").read_text(encoding="utf-8")
     assert "my yields.csv" in text
-    assert "1 of 30 rows were left out." in text
+    assert "1 of 30 rows was left out." in text
     assert "warning: 1 of 30 rows have missing values" in err
     assert sorted(path.name for path in Path().rglob("*")) == ["folder", "my yields.csv", "new", "x.html"]
 
