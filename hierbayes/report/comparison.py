@@ -16,7 +16,7 @@ from hierbayes.likelihood_ratio import lrt
 
 from . import effort
 from .candidates import Candidate
-from .scores import GROUP, ROW, Scores, to_predict, unique_k
+from .scores import GROUP, ROW, Scores, to_predict
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +87,6 @@ def _compared(key: str, scores: Mapping[str, Scores]) -> tuple[pd.DataFrame, lis
             table = compare(elpds, target="row", round_to="none")
         else:
             table = compare(elpds, target="group", group=key.removeprefix(GROUP), round_to="none")
-    table.attrs["items"] = len(unique_k(next(iter(elpds.values()))))
     return table, list(dict.fromkeys(str(warning.message) for warning in caught))
 
 
